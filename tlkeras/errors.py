@@ -1,0 +1,26 @@
+"""The one exception for a user's mistake, and the wording shared by everything that looks a name up."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TlkerasError(Exception):
+    """A mistake in what the user gave: a value, a file, a folder.
+
+    The message is one or two lines: what is wrong, what is legal, what to do. The command line prints it without a
+    traceback and leaves with exit code 2.
+    """
+
+
+def unknown_name(kind: str, received: str, legal: Iterable[str]) -> TlkerasError:
+    """Words the error for a name that is not among the legal ones: the nearest of them first, then all.
+
+    >>> str(unknown_name("pooling", "maxx", ["avg", "max"]))
+    "unknown pooling. Did you mean 'max'? Legal: avg, max. Received: 'maxx'"
+    """
+    legal = [str(name) for name in legal]
+    nearest = difflib.get_close_matches(str(received), legal, n=1, cutoff=0.5)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return TlkerasError(f"unknown {kind}.{hint} Legal: {', '.join(legal)}. Received: {str(received)!r}")
