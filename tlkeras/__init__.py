@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 
+import wrapt
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -33,7 +35,14 @@ def _require_tensorflow_backend() -> None:
         )
 
 
+def _register_layers(keras) -> None:
+    """Makes `keras.saving.load_model` know our layers, whichever of keras and tlkeras is imported first."""
+    for module in ("tlkeras.backbones.preprocess", "tlkeras.heads"):
+        importlib.import_module(module)
+
+
 _require_tensorflow_backend()
+wrapt.register_post_import_hook(_register_layers, "keras")
 
 
 def __getattr__(name: str):
