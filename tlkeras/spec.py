@@ -16,7 +16,7 @@ from tlkeras.errors import TlkerasError, unknown_name
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 AUGMENTATIONS = ("none", "light", "strong")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+PRECISIONS = ("none", "auto", "float16", "bfloat16")
 
 
 def _setting(default, meaning: str, check=None, legal: str = ""):
@@ -81,7 +81,9 @@ class RunSpec:
     early_stopping: int = _setting(
         0, "epochs without a better validation loss before a phase ends; 0 is never", **_at_least(0, "a whole number")
     )
-    mixed_precision: str = _setting("float32", "policy of the layers", **_one_of(*PRECISIONS))
+    mixed_precision: str = _setting(
+        "none", "type of the computation; auto is float16 on a GPU, else bfloat16", **_one_of(*PRECISIONS)
+    )
     fine_tune: str = _setting("", "what the second phase trains; empty is no second phase")
     fine_tune_epochs: int = _setting(5, "epochs of the second phase", **_at_least(1, "a whole number"))
     fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)
@@ -109,11 +111,10 @@ class RunSpec:
 
     def to_toml(self) -> str:
         """Gives the spec as TOML, each line with its meaning, so that the file explains itself."""
-        lines = [
-            f"{f'{item.name} = {json.dumps(getattr(self, item.name), ensure_ascii=False)}':<40} # {item.metadata['meaning']}"
+        return "".join(
+            f"{f'{item.name} = {_toml(getattr(self, item.name))}':<40} # {item.metadata['meaning']}\n"
             for item in dataclasses.fields(self)
-        ]
-        return "\n".join(lines) + "\n"
+        )
 
     def differences(self, other: RunSpec) -> list[str]:
         """Lists the settings in which two specs differ, as `name: mine != theirs`."""
@@ -184,6 +185,10 @@ def _value(key: str, text: str):
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _toml(value) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _type_of(item: dataclasses.Field):
