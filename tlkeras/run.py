@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
 import keras
-from rich.console import Console
 
-from tlkeras import builder, report, spec as specs
-from tlkeras import data as data_room
 from tlkeras.data.dataset import Data
-from tlkeras.engine import strategy, train as engine
 from tlkeras.engine.runs import RunFolder
-from tlkeras.evaluate import Evaluation, evaluate
-from tlkeras.export import savedmodel
-from tlkeras.files import atomic_write
 
 _RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
 

@@ -84,8 +84,8 @@ class RunSpec:
     mixed_precision: str = _setting(
         "none", "type of the computation; auto is float16 on a GPU, else bfloat16", **_one_of(*PRECISIONS)
     )
-    fine_tune: str = _setting("", "what the second phase trains; empty is no second phase")
-    fine_tune_epochs: int = _setting(5, "epochs of the second phase", **_at_least(1, "a whole number"))
+    fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
+    fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_at_least(0, "a whole number"))
     fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)
 
     def __post_init__(self):
@@ -162,11 +162,16 @@ def overrides(pairs: Iterable[str]) -> dict:
 def make(*layers: Mapping) -> RunSpec:
     """Makes a spec from layers of settings; later layers win.
 
+    Of the second phase one setting is enough: `fine_tune` alone takes 5 epochs, `fine_tune_epochs` alone top:2.
+
     Raises:
         TlkerasError: A key is unknown or a value is not legal; all wrong values in one message.
     """
     settings = {key: value for layer in layers for key, value in layer.items()}
     _refuse_unknown(settings)
+    if settings.get("fine_tune") or settings.get("fine_tune_epochs"):
+        settings["fine_tune"] = settings.get("fine_tune") or "top:2"
+        settings["fine_tune_epochs"] = settings.get("fine_tune_epochs") or 5
     return RunSpec(**settings)
 
 

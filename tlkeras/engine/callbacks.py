@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tlkeras.engine.checkpoint import Checkpoint
-from tlkeras.engine.checkpoint import Progress as RunProgress
+from tlkeras.console import bar
+from tlkeras.engine.checkpoint import Checkpoint, Progress
 from tlkeras.engine.runs import RunFolder
 
 
@@ -20,7 +20,7 @@ class KeepEpoch(keras.callbacks.Callback):
         patience: Epochs without a better validation loss before the phase ends; 0 is never.
     """
 
-    def __init__(self, folder: RunFolder, checkpoint: Checkpoint, progress: RunProgress, patience: int):
+    def __init__(self, folder: RunFolder, checkpoint: Checkpoint, progress: Progress, patience: int):
         super().__init__()
         self._folder, self._checkpoint, self._progress, self._patience = folder, checkpoint, progress, patience
 
@@ -39,31 +39,22 @@ class ShowEpoch(keras.callbacks.Callback):
     def __init__(self, console: Console, epochs: int, steps: int):
         super().__init__()
         self._console, self._epochs, self._steps = console, epochs, steps
-        self._bar = None
+        self._bar = contextlib.ExitStack()
 
     def on_epoch_begin(self, epoch, logs=None):
         self._begun = time.monotonic()
-        if self._console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, TextColumn("{task.fields[loss]}"), console=self._console, transient=True)
-            self._task = self._bar.add_task(f"epoch {epoch + 1}/{self._epochs}", total=self._steps, loss="")
-            self._bar.start()
+        self._move = self._bar.enter_context(bar(self._console, f"epoch {epoch + 1}/{self._epochs}"))
+        self._move(0, self._steps)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self._bar:
-            self._bar.update(self._task, completed=batch + 1, loss=f"loss {logs['loss']:.4f}")
+        self._move(batch + 1, self._steps, f"loss {logs['loss']:.4f}")
 
     def on_epoch_end(self, epoch, logs=None):
         self.close()
         figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
         seconds = time.monotonic() - self._begun
-        self._console.print(f"epoch {epoch + 1}/{self._epochs}  {figures}  {seconds:.0f} s", highlight=False)
-
-    def on_train_end(self, logs=None):
-        self.close()
+        self._console.print(f"epoch {epoch + 1}/{self._epochs}  {figures}  {seconds:.0f} s")
 
     def close(self) -> None:
         """Takes the bar off the terminal."""
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
+        self._bar.close()

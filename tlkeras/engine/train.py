@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from tlkeras.data import pipeline
 from tlkeras.data.dataset import Data
 from tlkeras.engine import strategy
 from tlkeras.engine.callbacks import KeepEpoch, ShowEpoch
-from tlkeras.engine.checkpoint import Checkpoint, Progress
+from tlkeras.engine.checkpoint import Checkpoint
 from tlkeras.engine.runs import RunFolder
 from tlkeras.files import written_aside
 from tlkeras.spec import RunSpec
@@ -61,7 +62,7 @@ class _Training:
     def run(self) -> None:
         if self._progress.epochs:
             self._checkpoint.restore_model(self._model)
-            self._console.print(f"continuing after epoch {len(self._progress.epochs)}", highlight=False)
+            self._console.print(f"continuing after epoch {len(self._progress.epochs)}")
         for phase in phases(self._spec)[self._progress.phase :]:
             self._prepare(phase)
             self._fit(phase)
@@ -99,20 +100,22 @@ class _Training:
             epoch_range=(begun, last),
             augment=spec.augment,
         )
-        self._model.fit(
-            training,
-            initial_epoch=begun,
-            epochs=last,
-            steps_per_epoch=steps,
-            validation_data=pipeline.evaluation_set(data.parts["val"], data.classes, size, spec.batch_size),
-            class_weight=class_weights(data) if spec.class_weights == "balanced" else None,
-            verbose=0,
-            callbacks=[
-                ShowEpoch(self._console, last, steps),
-                KeepEpoch(self._folder, self._checkpoint, self._progress, spec.early_stopping),
-                keras.callbacks.TensorBoard(self._folder.tensorboard, write_graph=False),
-            ],
-        )
+        show = ShowEpoch(self._console, last, steps)
+        with contextlib.closing(show):
+            self._model.fit(
+                training,
+                initial_epoch=begun,
+                epochs=last,
+                steps_per_epoch=steps,
+                validation_data=pipeline.evaluation_set(data.parts["val"], data.classes, size, spec.batch_size),
+                class_weight=class_weights(data) if spec.class_weights == "balanced" else None,
+                verbose=0,
+                callbacks=[
+                    show,
+                    KeepEpoch(self._folder, self._checkpoint, self._progress, spec.early_stopping),
+                    keras.callbacks.TensorBoard(self._folder.tensorboard, write_graph=False),
+                ],
+            )
 
 
 def class_weights(data: Data) -> dict[int, float]:
