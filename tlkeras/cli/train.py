@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from tlkeras import console as consoles
+from tlkeras import consoles
 from tlkeras import spec as specs
 from tlkeras.errors import TlkerasError
 
