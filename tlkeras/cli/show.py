@@ -43,9 +43,10 @@ def stages(plan: Plan) -> Table:
     return table
 
 
-def what_was_made(console: Console, run: Run, export: str) -> None:
-    """Prints where the results lie and what to do with them next."""
+def what_was_made(console: Console, run: Run) -> None:
+    """Prints the test accuracy, where the results lie and what to do with them next."""
     folder = run.folder
+    export, accuracy = folder.newest_export, folder.read_metrics()["accuracy"]
     table = Table.grid(padding=(0, 2))
     for name, path in (
         ("model", folder.model_file),
@@ -55,7 +56,7 @@ def what_was_made(console: Console, run: Run, export: str) -> None:
         ("split", folder.path / "split.csv"),
     ):
         table.add_row(name, str(path))
-    console.print()
+    console.print(f"\ntest accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f})\n")
     console.print(table)
     example = run.data.parts["test"][0].path
     console.print(f"\nnext: tlkeras predict {export} {example}")

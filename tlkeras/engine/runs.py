@@ -39,6 +39,18 @@ class RunFolder:
         """Says whether training came to its end."""
         return self.model_file.is_file()
 
+    @property
+    def is_complete(self) -> bool:
+        """Says whether the run is trained, judged, reported and exported."""
+        made = (self.model_file, self.metrics_of(None), self.report_file)
+        return all(file.is_file() for file in made) and self.newest_export is not None
+
+    @property
+    def newest_export(self) -> Path | None:
+        """The export with the highest number, or None."""
+        versions = [folder for folder in self.exports.glob("*") if folder.name.isdigit()]
+        return max(versions, key=lambda folder: int(folder.name), default=None)
+
     def metrics_of(self, data: str | None) -> Path:
         """Names the file of metrics: of the run's own test part, or of other data."""
         if not data:
