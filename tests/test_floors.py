@@ -63,11 +63,16 @@ def loaded_after(code: str) -> set[str]:
     [
         "import tlkeras",
         *(f"import tlkeras.{room}" for room in WITHOUT_TENSORFLOW),
-        "from tlkeras.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
-        "from tlkeras.cli import main\ntry: main(['train', '--help'])\nexcept SystemExit: pass",
-        "from tlkeras.cli import main\ntry: main(['zoo', 'list'])\nexcept SystemExit: pass",
-        "from tlkeras.cli import main\ntry: main(['zoo', 'show', 'resnet50'])\nexcept SystemExit: pass",
-        "from tlkeras.cli import main\ntry: main(['train', 'x', '--output', 'y', '--epochs', '0'])\nexcept SystemExit: pass",
+        *(
+            f"from tlkeras.cli import main\ntry: main({arguments})\nexcept SystemExit: pass"
+            for arguments in (
+                ["--help"],
+                ["train", "--help"],
+                ["zoo", "list"],
+                ["zoo", "show", "resnet50"],
+                ["train", "photos", "--output", "run", "--epochs", "0"],
+            )
+        ),
     ],
 )
 def test_start_up_loads_no_tensorflow(code):
