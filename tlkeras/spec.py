@@ -1,0 +1,206 @@
+"""The spec of a run: every setting with its default, read from TOML and `key=value`, checked in one pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tlkeras.errors import TlkerasError, unknown_name
+
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+AUGMENTATIONS = ("none", "light", "strong")
+PRECISIONS = ("none", "auto", "float16", "bfloat16")
+
+
+def _setting(default, meaning: str, check=None, legal: str = ""):
+    make = {"default_factory": (lambda: list(default))} if isinstance(default, list) else {"default": default}
+    return field(**make, metadata={"meaning": meaning, "check": check, "legal": legal})
+
+
+def _one_of(*names):
+    return {"check": lambda value: value in names, "legal": ", ".join(str(name) for name in names)}
+
+
+def _at_least(least, what="a number"):
+    return {"check": lambda value: value >= least, "legal": f"{what} of {least} or more"}
+
+
+def _is_trainable(value: str) -> bool:
+    kind, _, count = value.partition(":")
+    return bool(value.strip()) and (kind != "top" or (count.isdigit() and int(count) > 0))
+
+
+_TRAINABLE = {"check": _is_trainable, "legal": "head, all, top:N (N stages from the output), or a pattern of names"}
+_POSITIVE = {"check": lambda value: value > 0, "legal": "a number above 0"}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that decides what a run does. Written to `spec.toml` of the run folder, it repeats the run.
+
+    Raises:
+        TlkerasError: One message for all values that are not legal.
+    """
+
+    data: str = _setting("", "folder of class folders, csv:FILE, tfds:NAME[:CONFIG] or digits")
+    path_column: str = _setting("path", "column of a CSV that holds the image's path")
+    label_column: str = _setting("label", "column of a CSV that holds the class")
+    data_dir: str = _setting("", "where tensorflow_datasets keeps its data")
+    download: bool = _setting(False, "let tensorflow_datasets download what is not there")
+    split: list[float] = _setting(
+        [0.7, 0.15, 0.15],
+        "shares of train, validation and test",
+        lambda value: len(value) == 3 and min(value) > 0 and abs(sum(value) - 1) < 1e-6,
+        "three shares above 0 with a sum of 1",
+    )
+    seed: int = _setting(0, "decides split, head, order and augmentation", **_at_least(0, "a whole number"))
+
+    backbone: str = _setting("efficientnet_lite0", "name of a card of the zoo")
+    weights: str = _setting("imagenet", "imagenet, random, or a file of weights")
+    image_size: int = _setting(0, "pixels a side; 0 is the card's own size", **_at_least(0, "a whole number"))
+    trainable: str = _setting("head", "what the first phase trains beside the head", **_TRAINABLE)
+    batch_norm: str = _setting("frozen", "BatchNorm of unfrozen stages", **_one_of("frozen", "train"))
+    pooling: str = _setting("avg", "pooling of the feature map", **_one_of("avg", "max", "gem"))
+    dropout: float = _setting(
+        0.2, "share of the features dropped in training", lambda value: 0 <= value < 1, "a share from 0 to below 1"
+    )
+
+    epochs: int = _setting(10, "epochs of the first phase", **_at_least(1, "a whole number"))
+    batch_size: int = _setting(32, "images a step", **_at_least(1, "a whole number"))
+    learning_rate: float = _setting(1e-3, "of the first phase", **_POSITIVE)
+    optimizer: str = _setting("adam", "optimizer of both phases", **_one_of(*OPTIMIZERS))
+    augment: str = _setting("none", "random changes to training images", **_one_of(*AUGMENTATIONS))
+    class_weights: str = _setting("none", "weight of each class in the loss", **_one_of("none", "balanced"))
+    early_stopping: int = _setting(
+        0, "epochs without a better validation loss before a phase ends; 0 is never", **_at_least(0, "a whole number")
+    )
+    mixed_precision: str = _setting(
+        "none", "type of the computation; auto is float16 on a GPU, else bfloat16", **_one_of(*PRECISIONS)
+    )
+    fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
+    fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_at_least(0, "a whole number"))
+    fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)
+
+    def __post_init__(self):
+        wrong = [problem for item in dataclasses.fields(self) if (problem := self._problem(item))]
+        if self.fine_tune and not _is_trainable(self.fine_tune):
+            wrong.append(f"fine_tune: legal is {_TRAINABLE['legal']}. Received: {self.fine_tune!r}")
+        if wrong:
+            raise TlkerasError("\n".join(["the spec is not legal:", *wrong] if len(wrong) > 1 else wrong))
+
+    def _problem(self, item: dataclasses.Field) -> str:
+        value, wanted = getattr(self, item.name), _type_of(item)
+        if wanted is float and type(value) is int:
+            object.__setattr__(self, item.name, value := float(value))
+        if not _fits(value, wanted):
+            name = getattr(wanted, "__name__", str(wanted))
+            return f"{item.name}: legal is a value of type {name}. Received: {value!r}"
+        check = item.metadata["check"]
+        return (
+            ""
+            if check is None or check(value)
+            else f"{item.name}: legal is {item.metadata['legal']}. Received: {value!r}"
+        )
+
+    def to_toml(self) -> str:
+        """Gives the spec as TOML, each line with its meaning, so that the file explains itself."""
+        return "".join(
+            f"{f'{item.name} = {_toml(getattr(self, item.name))}':<40} # {item.metadata['meaning']}\n"
+            for item in dataclasses.fields(self)
+        )
+
+    def differences(self, other: RunSpec) -> list[str]:
+        """Lists the settings in which two specs differ, as `name: mine != theirs`."""
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        return [f"{key}: {mine[key]!r} != {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+
+
+def setting_names() -> list[str]:
+    """Lists the names of all settings in the order of the file."""
+    return [item.name for item in dataclasses.fields(RunSpec)]
+
+
+def read(path: str | os.PathLike) -> dict:
+    """Reads the settings that a TOML file gives; the rest keep their defaults.
+
+    Raises:
+        TlkerasError: The file is missing, is no TOML, or has an unknown key; the message cites the file.
+    """
+    try:
+        settings = tomllib.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise TlkerasError(f"spec file not found: {path}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TlkerasError(f"{path} cannot be read as TOML: {error}") from error
+    _refuse_unknown(settings, f"{path}: ")
+    return settings
+
+
+def overrides(pairs: Iterable[str]) -> dict:
+    """Turns `key=value` texts into settings; values are written as in TOML, and text needs no quotes.
+
+    >>> overrides(["epochs=3", "optimizer=sgd"])
+    {'epochs': 3, 'optimizer': 'sgd'}
+    """
+    settings = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise TlkerasError(f"an override is written key=value. Received: {pair!r}")
+        _refuse_unknown({key.strip(): None})
+        settings[key.strip()] = _value(key.strip(), text.strip())
+    return settings
+
+
+def make(*layers: Mapping) -> RunSpec:
+    """Makes a spec from layers of settings; later layers win.
+
+    Of the second phase one setting is enough: `fine_tune` alone takes 5 epochs, `fine_tune_epochs` alone top:2.
+
+    Raises:
+        TlkerasError: A key is unknown or a value is not legal; all wrong values in one message.
+    """
+    settings = {key: value for layer in layers for key, value in layer.items()}
+    _refuse_unknown(settings)
+    if settings.get("fine_tune") or settings.get("fine_tune_epochs"):
+        settings["fine_tune"] = settings.get("fine_tune") or "top:2"
+        settings["fine_tune_epochs"] = settings.get("fine_tune_epochs") or 5
+    return RunSpec(**settings)
+
+
+def _refuse_unknown(settings: Mapping, where: str = "") -> None:
+    for key in settings:
+        if key not in setting_names():
+            raise TlkerasError(f"{where}{unknown_name('setting', key, setting_names())}")
+
+
+def _value(key: str, text: str):
+    if _type_of(RunSpec.__dataclass_fields__[key]) is str:
+        return text.strip("\"'")
+    if _type_of(RunSpec.__dataclass_fields__[key]) == list[float] and not text.startswith("["):
+        text = f"[{text}]"
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(value) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _type_of(item: dataclasses.Field):
+    return typing.get_type_hints(RunSpec)[item.name]
+
+
+def _fits(value, wanted) -> bool:
+    if isinstance(wanted, types.GenericAlias):
+        return isinstance(value, (list, tuple)) and all(_fits(v, float) or type(v) is int for v in value)
+    return type(value) is wanted
