@@ -16,7 +16,7 @@ from tlkeras.errors import TlkerasError, unknown_name
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 AUGMENTATIONS = ("none", "light", "strong")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+PRECISIONS = ("none", "auto", "float16", "bfloat16")
 
 
 def _setting(default, meaning: str, check=None, legal: str = ""):
@@ -81,9 +81,11 @@ class RunSpec:
     early_stopping: int = _setting(
         0, "epochs without a better validation loss before a phase ends; 0 is never", **_at_least(0, "a whole number")
     )
-    mixed_precision: str = _setting("float32", "policy of the layers", **_one_of(*PRECISIONS))
-    fine_tune: str = _setting("", "what the second phase trains; empty is no second phase")
-    fine_tune_epochs: int = _setting(5, "epochs of the second phase", **_at_least(1, "a whole number"))
+    mixed_precision: str = _setting(
+        "none", "type of the computation; auto is float16 on a GPU, else bfloat16", **_one_of(*PRECISIONS)
+    )
+    fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
+    fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_at_least(0, "a whole number"))
     fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)
 
     def __post_init__(self):
@@ -109,11 +111,10 @@ class RunSpec:
 
     def to_toml(self) -> str:
         """Gives the spec as TOML, each line with its meaning, so that the file explains itself."""
-        lines = [
-            f"{f'{item.name} = {json.dumps(getattr(self, item.name), ensure_ascii=False)}':<40} # {item.metadata['meaning']}"
+        return "".join(
+            f"{f'{item.name} = {_toml(getattr(self, item.name))}':<40} # {item.metadata['meaning']}\n"
             for item in dataclasses.fields(self)
-        ]
-        return "\n".join(lines) + "\n"
+        )
 
     def differences(self, other: RunSpec) -> list[str]:
         """Lists the settings in which two specs differ, as `name: mine != theirs`."""
@@ -161,11 +162,16 @@ def overrides(pairs: Iterable[str]) -> dict:
 def make(*layers: Mapping) -> RunSpec:
     """Makes a spec from layers of settings; later layers win.
 
+    Of the second phase one setting is enough: `fine_tune` alone takes 5 epochs, `fine_tune_epochs` alone top:2.
+
     Raises:
         TlkerasError: A key is unknown or a value is not legal; all wrong values in one message.
     """
     settings = {key: value for layer in layers for key, value in layer.items()}
     _refuse_unknown(settings)
+    if settings.get("fine_tune") or settings.get("fine_tune_epochs"):
+        settings["fine_tune"] = settings.get("fine_tune") or "top:2"
+        settings["fine_tune_epochs"] = settings.get("fine_tune_epochs") or 5
     return RunSpec(**settings)
 
 
@@ -184,6 +190,10 @@ def _value(key: str, text: str):
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _toml(value) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _type_of(item: dataclasses.Field):

@@ -1,0 +1,67 @@
+"""The command line: a group that loads a command's file when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from tlkeras import __version__
+from tlkeras.errors import TlkerasError, unknown_name
+
+_COMMANDS = ("train", "evaluate", "predict", "export", "zoo")
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, context):
+        return list(_COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in _COMMANDS:
+            raise unknown_name("command", name, _COMMANDS)
+        return importlib.import_module(f"tlkeras.cli.{name}").command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tlkeras")
+@click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
+def group(debug: bool) -> None:
+    """Transfer learning on Keras 3: photos in, a served classifier out.
+
+    Start with:  tlkeras train photos/ --output runs/first
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line; leaves with 2 after a user's mistake and 1 after one of ours."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    # TensorFlow's C++ side logs its start-up to standard error; what matters is raised as an exception anyway.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    try:
+        group.main([argument for argument in arguments if argument != "--debug"], "tlkeras", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; what was finished is kept", 130, debug)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2, debug)
+    except TlkerasError as error:
+        _fail(str(error), 2, debug)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2, debug)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception as error:
+        _fail(f"unexpected {type(error).__name__}: {error}\nThis is a fault of tlkeras; --debug shows where", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)

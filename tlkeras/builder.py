@@ -1,0 +1,62 @@
+"""Backbone and head become one plain `keras.Model`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from tlkeras import backbones, heads, zoo
+from tlkeras import trainable as trainability
+from tlkeras.errors import unknown_name
+
+
+def build(
+    backbone: str | zoo.Card = "efficientnet_lite0",
+    *,
+    classes: Sequence[str],
+    head: str = "classify",
+    trainable: str = "head",
+    batch_norm: str = "frozen",
+    weights: str = "imagenet",
+    image_size: int | None = None,
+    pooling: str = "avg",
+    dropout: float = 0.2,
+) -> keras.Model:
+    """Builds a model: a backbone of the zoo with a new head, and the weights that shall train set to train.
+
+    The model takes float RGB images `(batch, height, width, 3)` in 0..255, normalises them inside, and gives float32
+    logits `(batch, len(classes))`. It is a plain functional model: stock `compile`, `fit` and `save` work, and what is
+    saved carries the class names and the card.
+
+    Args:
+        backbone: Name of a card of the zoo, or a card.
+        classes: Class names in the order of the logits.
+        head: `classify`.
+        trainable: `head`, `all`, `top:N` or patterns; see `tlkeras.trainable.plan`.
+        batch_norm: BatchNorm of unfrozen stages, `frozen` or `train`.
+        weights: `imagenet`, `random`, or a file of weights for the backbone.
+        image_size: Pixels a side; the card's own size where not given.
+        pooling: `avg`, `max` or `gem`.
+        dropout: Share of the pooled features dropped in training, 0..1.
+
+    Raises:
+        TlkerasError: A name or a value is not legal, or the weights cannot be had.
+    """
+    if head not in heads.HEADS:
+        raise unknown_name("head", head, heads.HEADS)
+    card = backbone if isinstance(backbone, zoo.Card) else zoo.card(backbone)
+    recipe = {
+        "backbone": card.name,
+        "trainable": trainable,
+        "batch_norm": batch_norm,
+        "weights": str(weights),
+        "image_size": image_size or card.input_size,
+        "pooling": pooling,
+        "dropout": dropout,
+    }
+    loaded = backbones.load(card, weights=weights, image_size=image_size, recipe=recipe)
+    logits = heads.HEADS[head](loaded.model.output, classes, pooling=pooling, dropout=dropout)
+    model = keras.Model(loaded.model.input, logits, name=card.name)
+    trainability.plan(model, trainable, batch_norm).apply(model)
+    return model

@@ -1,0 +1,79 @@
+"""`tlkeras train`: data in, a trained, judged and exported model out."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from tlkeras import console as consoles
+from tlkeras import spec as specs
+from tlkeras.errors import TlkerasError
+
+_DATA = ("path_column", "label_column", "data_dir", "download", "split", "seed")
+_MODEL = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
+_TRAINING = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "optimizer",
+    "augment",
+    "class_weights",
+    "early_stopping",
+    "mixed_precision",
+    "fine_tune",
+    "fine_tune_epochs",
+    "fine_tune_learning_rate",
+)
+# What an option means when it is given without a value.
+_BARE = {"download": "true", "early_stopping": "3", "mixed_precision": "auto", "class_weights": "balanced"}
+
+
+def _setting_options(command):
+    items = {item.name: item for item in dataclasses.fields(specs.RunSpec)}
+    defaults = specs.RunSpec()
+    for name in reversed(_DATA + _MODEL + _TRAINING):
+        default, legal = getattr(defaults, name), items[name].metadata["legal"]
+        shown = ",".join(map(str, default)) if isinstance(default, list) else default
+        about = f"{items[name].metadata['meaning']}{f' ({legal})' if legal else ''}"
+        bare = {"is_flag": False, "flag_value": _BARE[name]} if name in _BARE else {}
+        command = click.option(
+            f"--{name.replace('_', '-')}", name, default=None, help=f"{about}  [default: {shown}]", **bare
+        )(command)
+    return command
+
+
+@click.command("train", short_help="Train a head on a backbone, fine-tune, evaluate and export.")
+@click.argument("data", required=False)
+@click.option("--output", metavar="RUN", help="Run folder to write.")
+@_setting_options
+@click.option("--spec", "spec_file", metavar="FILE", help="TOML file of settings; options win over it.")
+@click.option("--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Any setting by its name in the spec file.")
+@click.option("--resume", is_flag=True, help="Continue the run in RUN after its last finished epoch.")
+@click.option("--dry-run", is_flag=True, help="Print spec, split and what trains, and stop.")
+def command(data, output, spec_file, pairs, resume, dry_run, **options):
+    """Train on DATA and leave model, metrics, report and export in RUN.
+
+    DATA is a folder of class folders (or of train/ and val/ or test/ with such folders inside), csv:FILE,
+    tfds:NAME[:CONFIG] or digits.
+    """
+    given = specs.overrides(f"{key}={value}" for key, value in options.items() if value is not None)
+    source = {"data": data} if data else {}
+    spec = specs.make(specs.read(spec_file) if spec_file else {}, source, given, specs.overrides(pairs))
+    if not spec.data:
+        raise TlkerasError("no data named: give a folder, csv:FILE, tfds:NAME or digits as DATA, or `data` in --spec")
+    if not output and not dry_run:
+        raise TlkerasError("no run folder named: give --output RUN")
+    console = consoles.make()
+
+    from tlkeras import run as runs
+    from tlkeras.cli import show
+
+    if dry_run:
+        show.dry_run(console, *runs.rehearse(spec, console))
+        return
+    run = runs.train_spec(spec, output, resume=resume, console=console)
+    show.evaluation(console, run.evaluate(console=console))
+    run.report()
+    run.export_once(console=console)
+    show.what_was_made(console, run)

@@ -1,0 +1,35 @@
+"""The terminal: one console for all output, and a bar for long work. Pipes, logs and `NO_COLOR` get plain text."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def make() -> Console:
+    """Makes a console on standard output that neither marks up nor wraps what it is given."""
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def quiet() -> Console:
+    """Makes a console that shows nothing."""
+    return Console(quiet=True)
+
+
+@contextlib.contextmanager
+def bar(console: Console, text: str) -> Iterator[Callable[..., None]]:
+    """Shows a bar while the block runs, on a terminal only; it is gone afterwards.
+
+    Yields:
+        A function `(done, total, note="")` that moves the bar.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    progress = Progress(
+        *columns, TextColumn("{task.fields[note]}"), console=console, transient=True, disable=not console.is_terminal
+    )
+    task = progress.add_task(text, total=None, note="")
+    with progress:
+        yield lambda done, total, note="": progress.update(task, completed=done, total=total, note=note)

@@ -1,0 +1,120 @@
+"""The one decode-and-resize: training, evaluation, prediction and serving all go through it, so they cannot differ.
+
+Core TensorFlow operations only, so that it runs in `tf.data` and inside the signature of a SavedModel alike.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tlkeras.data import exif
+
+JPEG, PNG = b"\xff\xd8\xff", b"\x89PN"
+
+
+def decode_and_resize(image_bytes: tf.Tensor, image_size: int | tuple[int, int]) -> tf.Tensor:
+    """Turns the bytes of one image file into what every model here takes.
+
+    The aspect ratio is kept: the shorter side is fitted and the middle is cut out, as the evaluation of ImageNet
+    models does. An image that has the right size already passes through unchanged.
+
+    Args:
+        image_bytes: Scalar string: a JPEG, PNG, BMP or GIF file (see `decode`).
+        image_size: Side of the square, or (height, width), in pixels.
+
+    Returns:
+        float32 RGB `(height, width, 3)` in 0..255.
+    """
+    return resize(decode(image_bytes), image_size)
+
+
+def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes one JPEG, PNG, BMP or GIF file to uint8 RGB `(height, width, 3)`, upright.
+
+    Grey, palette and CMYK pictures become RGB, 16 bits a channel become 8, an animation gives its first frame, and a
+    JPEG is turned as its EXIF orientation says. What is transparent in a PNG is shown on white, as a viewer would show
+    it: the colours stored under transparent pixels are arbitrary.
+
+    JPEGs are decoded with the accurate transform, which agrees with Pillow bit by bit; TensorFlow's default does not.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When the bytes are no such file, or a damaged one.
+    """
+    image_bytes = tf.convert_to_tensor(image_bytes)
+    start = tf.strings.substr(image_bytes, 0, 3)
+    image = tf.cond(
+        start == JPEG,
+        lambda: _decode_jpeg(image_bytes),
+        lambda: tf.cond(start == PNG, lambda: _decode_png(image_bytes), lambda: _decode_other(image_bytes)),
+    )
+    image.set_shape([None, None, 3])
+    return image
+
+
+def _decode_jpeg(image_bytes):
+    image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+    orientation = exif.orientation(image_bytes)
+    return tf.cond(orientation > 1, lambda: exif.upright(image, orientation), lambda: image)
+
+
+def _decode_png(image_bytes):
+    image = tf.io.decode_png(image_bytes, channels=4)
+    colours, alpha = image[..., :3], image[..., 3:]
+
+    def on_white():
+        weight = tf.cast(alpha, tf.int32)
+        return tf.cast((tf.cast(colours, tf.int32) * weight + 255 * (255 - weight) + 127) // 255, tf.uint8)
+
+    return tf.cond(tf.reduce_min(alpha) == 255, lambda: colours, on_white)
+
+
+def _decode_other(image_bytes):
+    return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
+
+
+def resize(image: tf.Tensor, image_size: int | tuple[int, int], box: tf.Tensor | None = None) -> tf.Tensor:
+    """Resamples a box of an image onto the wanted size: bilinear, with antialiasing where it shrinks.
+
+    Args:
+        image: RGB `(height, width, 3)`, values 0..255 of any number type.
+        image_size: Side of the square, or (height, width), in pixels.
+        box: (top, left, height, width) in pixels, fractions allowed. Without it, the largest box in the middle of the
+            image that has the proportions of the target.
+
+    Returns:
+        float32 `(height, width, 3)` in 0..255.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+
+    def resample():
+        target = tf.constant([height, width], tf.float32)
+        corner, sides = (box[:2], box[2:]) if box is not None else middle_box(image, target)
+        scale = target / sides
+        resampled = tf.raw_ops.ScaleAndTranslate(
+            images=image[tf.newaxis],
+            size=[height, width],
+            scale=scale,
+            translation=-corner * scale,
+            kernel_type="triangle",
+            antialias=True,
+        )
+        return resampled[0]
+
+    if box is not None:
+        resized = resample()
+    else:
+        fits = tf.reduce_all(tf.shape(image)[:2] == [height, width])
+        resized = tf.cond(fits, lambda: tf.cast(image, tf.float32), resample)
+    resized.set_shape([height, width, 3])
+    return resized
+
+
+def middle_box(image: tf.Tensor, target: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the largest box in the middle of an image that has the proportions of the target, (height, width).
+
+    Returns:
+        Its corner (top, left) and its sides (height, width), float32, in pixels of the image.
+    """
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    sides = target * tf.reduce_min(shape / target)
+    return (shape - sides) / 2, sides

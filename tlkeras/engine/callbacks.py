@@ -1,0 +1,60 @@
+"""What happens after each epoch: it is kept, it is shown, and it may be the last."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import keras
+from rich.console import Console
+
+from tlkeras.console import bar
+from tlkeras.engine.checkpoint import Checkpoint, Progress
+from tlkeras.engine.runs import RunFolder
+
+
+class KeepEpoch(keras.callbacks.Callback):
+    """Writes history and checkpoint after each epoch, and ends a phase whose validation loss no longer falls.
+
+    Args:
+        patience: Epochs without a better validation loss before the phase ends; 0 is never.
+    """
+
+    def __init__(self, folder: RunFolder, checkpoint: Checkpoint, progress: Progress, patience: int):
+        super().__init__()
+        self._folder, self._checkpoint, self._progress, self._patience = folder, checkpoint, progress, patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = {name: float(value) for name, value in logs.items()}
+        self._progress.add({"epoch": epoch + 1, "phase": self._progress.phase + 1, **figures})
+        self._checkpoint.save(self.model, self._progress)
+        self._folder.write_history(self._progress.epochs)
+        if self._progress.is_patience_over(self._patience):
+            self.model.stop_training = True
+
+
+class ShowEpoch(keras.callbacks.Callback):
+    """Shows a bar for each epoch on a terminal, and one plain line an epoch everywhere."""
+
+    def __init__(self, console: Console, epochs: int, steps: int):
+        super().__init__()
+        self._console, self._epochs, self._steps = console, epochs, steps
+        self._bar = contextlib.ExitStack()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begun = time.monotonic()
+        self._move = self._bar.enter_context(bar(self._console, f"epoch {epoch + 1}/{self._epochs}"))
+        self._move(0, self._steps)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._move(batch + 1, self._steps, f"loss {logs['loss']:.4f}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.close()
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+        seconds = time.monotonic() - self._begun
+        self._console.print(f"epoch {epoch + 1}/{self._epochs}  {figures}  {seconds:.0f} s")
+
+    def close(self) -> None:
+        """Takes the bar off the terminal."""
+        self._bar.close()

@@ -1,0 +1,89 @@
+"""The run folder: where each file of a run lies, and which run may use it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+from tlkeras import spec as specs
+from tlkeras.errors import TlkerasError
+from tlkeras.files import atomic_write
+
+
+class RunFolder:
+    """A folder with everything that a run did, from which it can be repeated, continued, judged and exported."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self.spec_file = self.path / "spec.toml"
+        self.model_file = self.path / "model.keras"
+        self.metrics_file = self.path / "metrics.json"
+        self.history_file = self.path / "history.csv"
+        self.report_file = self.path / "report.html"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self.exports = self.path / "export"
+
+    @property
+    def is_run(self) -> bool:
+        """Says whether the folder holds a run, finished or not."""
+        return self.spec_file.is_file()
+
+    @property
+    def is_trained(self) -> bool:
+        """Says whether training came to its end."""
+        return self.model_file.is_file()
+
+    def read_spec(self) -> specs.RunSpec:
+        """Reads the spec of the run in the folder.
+
+        Raises:
+            TlkerasError: The folder holds no run.
+        """
+        if not self.is_run:
+            raise TlkerasError(f"{self.path} is no run folder: it has no spec.toml. A run is made by `tlkeras train`")
+        return specs.make(specs.read(self.spec_file))
+
+    def check_usable(self, spec: specs.RunSpec, resume: bool) -> None:
+        """Refuses a folder that cannot be written, or that holds something else than this run.
+
+        Raises:
+            TlkerasError: The folder is not writable, belongs to another spec or to no run, or its run is to be resumed.
+        """
+        existing = next(folder for folder in [self.path.absolute(), *self.path.absolute().parents] if folder.exists())
+        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+            raise TlkerasError(f"the output {self.path} cannot be written: {existing} is not a writable folder")
+        if self.is_run:
+            if different := self.read_spec().differences(spec):
+                raise TlkerasError(
+                    f"{self.path} holds a run of another spec; choose another output. There != here: "
+                    f"{'; '.join(different)}"
+                )
+            if not resume:
+                raise TlkerasError(
+                    f"{self.path} holds this run already; --resume continues it, another output starts again"
+                )
+        elif existing == self.path.absolute() and any(self.path.iterdir()):
+            raise TlkerasError(f"{self.path} is not empty and holds no run; choose another output")
+
+    def write_spec(self, spec: specs.RunSpec) -> None:
+        """Writes the spec, which makes the folder a run folder."""
+        atomic_write(self.spec_file, spec.to_toml())
+
+    def write_history(self, epochs: list[dict]) -> None:
+        """Writes one line an epoch, over all phases."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(epochs[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(epochs)
+        atomic_write(self.history_file, text.getvalue())
+
+    def read_history(self) -> list[dict]:
+        """Reads the lines of the history, numbers as numbers."""
+        with self.history_file.open(newline="", encoding="utf-8") as file:
+            return [
+                {key: int(value) if key in ("epoch", "phase") else float(value) for key, value in row.items()}
+                for row in csv.DictReader(file)
+            ]

@@ -1,0 +1,28 @@
+"""Where a run computes: one device, or all GPUs of the machine through tf.distribute."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def choose() -> tf.distribute.Strategy:
+    """Gives a `MirroredStrategy` over all GPUs where there are two or more, else the default strategy.
+
+    GPU memory is taken as it is needed, so that another process may use the rest.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+
+
+def jit_compile() -> str | bool:
+    """Says whether to compile with XLA: as Keras sees fit on a GPU, never on a CPU, where XLA slows convolutions."""
+    return "auto" if tf.config.list_physical_devices("GPU") else False
+
+
+def dtype_policy(mixed_precision: str) -> str:
+    """Turns the setting `mixed_precision` into the name of a Keras dtype policy; `auto` asks for a GPU."""
+    if mixed_precision == "auto":
+        mixed_precision = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
+    return "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"

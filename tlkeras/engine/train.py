@@ -1,0 +1,129 @@
+"""Training in phases: first the head or what the model has unfrozen, then deeper at a lower rate."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+
+from tlkeras import trainable
+from tlkeras.data import pipeline
+from tlkeras.data.dataset import Data
+from tlkeras.engine import strategy
+from tlkeras.engine.callbacks import KeepEpoch, ShowEpoch
+from tlkeras.engine.checkpoint import Checkpoint
+from tlkeras.engine.runs import RunFolder
+from tlkeras.files import written_aside
+from tlkeras.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of epochs with one trainability plan and an optimizer of its own."""
+
+    trainable: str
+    epochs: int
+    learning_rate: float
+
+
+def phases(spec: RunSpec) -> list[Phase]:
+    """Lists the phases of a spec."""
+    first = Phase(spec.trainable, spec.epochs, spec.learning_rate)
+    if not spec.fine_tune:
+        return [first]
+    return [first, Phase(spec.fine_tune, spec.fine_tune_epochs, spec.fine_tune_learning_rate)]
+
+
+def make_deterministic(seed: int) -> None:
+    """Makes everything random of Python, NumPy and TensorFlow follow the seed, and TensorFlow's ops repeat exactly."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console) -> None:
+    """Trains through all phases and leaves in the folder the model of the epoch with the lowest validation loss.
+
+    Continues from the folder's checkpoint where there is one: the same history and the same weights result as from a
+    run that was never interrupted.
+    """
+    _Training(model, data, spec, folder, console).run()
+
+
+class _Training:
+    def __init__(self, model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console):
+        self._model, self._data, self._spec, self._folder, self._console = model, data, spec, folder, console
+        self._checkpoint = Checkpoint(folder.checkpoints)
+        self._progress = self._checkpoint.progress()
+
+    def run(self) -> None:
+        if self._progress.epochs:
+            self._checkpoint.restore_model(self._model)
+            self._console.print(f"continuing after epoch {len(self._progress.epochs)}")
+        for phase in phases(self._spec)[self._progress.phase :]:
+            self._prepare(phase)
+            self._fit(phase)
+            self._progress.next_phase()
+        self._checkpoint.restore_best(self._model, self._progress)
+        with written_aside(self._folder.model_file) as aside:
+            self._model.save(aside)
+
+    def _prepare(self, phase: Phase) -> None:
+        """Applies the phase's plan and compiles; a later phase sets out from the best epoch of those before it."""
+        if self._progress.epochs and not self._progress.epochs_of_phase:
+            self._checkpoint.restore_best(self._model, self._progress)
+        trainable.plan(self._model, phase.trainable, self._spec.batch_norm).apply(self._model)
+        self._model.compile(
+            optimizer=_optimizer(self._spec.optimizer, phase.learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+            jit_compile=strategy.jit_compile(),
+        )
+        if self._progress.epochs_of_phase:
+            self._checkpoint.restore_optimizer(self._model)
+
+    def _fit(self, phase: Phase) -> None:
+        spec, data, size = self._spec, self._data, self._model.input_shape[1]
+        begun = len(self._progress.epochs)
+        last = begun - self._progress.epochs_of_phase + phase.epochs
+        if begun >= last or self._progress.is_patience_over(spec.early_stopping):
+            return
+        training, steps = pipeline.training_set(
+            data.parts["train"],
+            data.classes,
+            size,
+            spec.batch_size,
+            seed=spec.seed,
+            epoch_range=(begun, last),
+            augment=spec.augment,
+        )
+        show = ShowEpoch(self._console, last, steps)
+        with contextlib.closing(show):
+            self._model.fit(
+                training,
+                initial_epoch=begun,
+                epochs=last,
+                steps_per_epoch=steps,
+                validation_data=pipeline.evaluation_set(data.parts["val"], data.classes, size, spec.batch_size),
+                class_weight=class_weights(data) if spec.class_weights == "balanced" else None,
+                verbose=0,
+                callbacks=[
+                    show,
+                    KeepEpoch(self._folder, self._checkpoint, self._progress, spec.early_stopping),
+                    keras.callbacks.TensorBoard(self._folder.tensorboard, write_graph=False),
+                ],
+            )
+
+
+def class_weights(data: Data) -> dict[int, float]:
+    """Weighs each class by the inverse of its share in training: `images / (classes * images of the class)`."""
+    counts = Counter(example.label for example in data.parts["train"])
+    return {i: counts.total() / (len(counts) * counts[name]) for i, name in enumerate(data.classes)}
+
+
+def _optimizer(name: str, learning_rate: float) -> keras.optimizers.Optimizer:
+    momentum = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+    return keras.optimizers.get({"class_name": name, "config": {"learning_rate": learning_rate, **momentum}})
