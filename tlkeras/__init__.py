@@ -13,8 +13,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "build": "tlkeras.builder",
-    "train": "tlkeras.engine.train",
-    "Run": "tlkeras.engine.runs",
+    "train": "tlkeras.run",
+    "Run": "tlkeras.run",
     "RunSpec": "tlkeras.spec",
     "TlkerasError": "tlkeras.errors",
     "Card": "tlkeras.zoo",

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
+from pathlib import Path
 
 import keras
+from rich.console import Console
 
+from tlkeras import builder, consoles, report, trainable, zoo
+from tlkeras import data as data_room
+from tlkeras import spec as specs
+from tlkeras.data import sources
 from tlkeras.data.dataset import Data
+from tlkeras.engine import strategy
+from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
+from tlkeras.errors import TlkerasError
+from tlkeras.evaluate import Evaluation, evaluate
+from tlkeras.export import savedmodel
 
 _RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
 
 
 class Run:
-    """A run and its folder; made by `tlkeras.train`, or opened again from the folder.
+    """A run and its folder: made by `tlkeras.train`, or opened again by the folder's path.
 
     Raises:
         TlkerasError: The folder holds no run.
@@ -31,13 +43,170 @@ class Run:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data of the run with the split that it recorded."""
+        """The data of the run, with the split that it recorded."""
         return Data.read(self.folder.path, self.spec.data)
 
     @property
     def history(self) -> keras.callbacks.History:
-        """What `fit` would have returned: each figure of each epoch, over all phases."""
+        """What one `fit` would have returned: the figures of each epoch, over all phases."""
         history, rows = keras.callbacks.History(), self.folder.read_history()
         history.epoch = [row["epoch"] - 1 for row in rows]
         history.history = {key: [row[key] for row in rows] for key in rows[0] if key not in ("epoch", "phase")}
         return history
+
+    def evaluate(self, data: str | Data | None = None, *, console: Console | None = None) -> Evaluation:
+        """Judges the model on the run's test part, or on other data, and writes the metrics into the run folder.
+
+        Args:
+            data: A data source or loaded data; its test part is used. The run's own where not given.
+            console: Where progress is shown.
+        """
+        console = console or consoles.quiet()
+        if data is None:
+            examples, name = self.data.parts["test"], None
+        else:
+            data = data if isinstance(data, Data) else _load(dataclasses.replace(self.spec, data=data), console)
+            examples, name = data.parts["test"], data.source
+        judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
+        self.folder.write_metrics(judged.to_dict(), name)
+        return judged
+
+    def report(self, judged: Evaluation) -> Path:
+        """Writes `report.html` of the run: figures, curves, confusions and mistakes as pictures. Gives its path."""
+        history = self.folder.read_history()
+        report.write(
+            self.folder.report_file,
+            title=f"{self.spec.backbone} on {self.spec.data}",
+            spec=self.spec.to_toml(),
+            history=self.history.history,
+            fine_tuning_from=next((row["epoch"] for row in history if row["phase"] > 1), None),
+            evaluation=judged,
+            data=self.data,
+        )
+        return self.folder.report_file
+
+    def export(self, folder: str | os.PathLike | None = None) -> savedmodel.Exported:
+        """Writes the next numbered SavedModel and compares its answers on test images with the model's own.
+
+        Args:
+            folder: Folder of the numbered versions; `export/` of the run where not given.
+
+        Raises:
+            TlkerasError: The answers differ by more than 1e-4, or the folder cannot be written.
+        """
+        files = [example.path for example in self.data.parts["test"][:64]]
+        return savedmodel.export(
+            self.model, Path(folder or self.folder.exports), files, metadata={"metrics": self.folder.read_metrics()}
+        )
+
+
+def train(
+    model: keras.Model,
+    data: Data,
+    *,
+    output: str | os.PathLike,
+    resume: bool = False,
+    console: Console | None = None,
+    **settings,
+) -> Run:
+    """Trains a model made by `tlkeras.build` and keeps everything about it in a run folder.
+
+    Training is deterministic for a seed, ends with the weights of the epoch that has the lowest validation loss, and
+    goes on after its last finished epoch with `resume`.
+
+    Args:
+        model: The model; what it has set to train trains in the first phase.
+        data: Labelled images in three parts, from `tlkeras.data.load`.
+        output: The run folder.
+        resume: Continue the run in the folder, where there is one.
+        console: Where progress is shown; nowhere where not given.
+        **settings: Settings of training, by the names of `tlkeras.RunSpec`: `epochs`, `batch_size`, `learning_rate`,
+            `fine_tune`, …
+
+    Raises:
+        TlkerasError: A setting is not legal, or the folder cannot be used.
+    """
+    if fixed := sorted(set(settings) & {*_RECIPE, *data.settings}):
+        raise TlkerasError(f"{', '.join(fixed)}: decided where the model was built or the data loaded, not in train")
+    recipe = trainable.recipe(model)
+    spec = specs.make({key: recipe[key] for key in _RECIPE}, data.settings, settings)
+    classes = model.get_layer("logits").classes
+    if classes != data.classes:
+        raise TlkerasError(f"the model has other classes than the data: {classes} against {data.classes}")
+    folder = RunFolder(output)
+    folder.check_usable(spec, resume)
+    engine.make_deterministic(spec.seed)
+    return _train(model, data, spec, folder, console or consoles.quiet())
+
+
+def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool = False, console: Console) -> Run:
+    """Does what a spec says: loads the data, builds the model and trains it.
+
+    Raises:
+        TlkerasError: As `tlkeras.data.load`, `tlkeras.build` and `tlkeras.train`.
+    """
+    folder = RunFolder(output)
+    spec = _resolved(spec)
+    folder.check_usable(spec, resume)
+    if folder.is_trained:
+        console.print(f"{folder.path} is trained already")
+        return Run(output)
+    data = Data.read(folder.path, spec.data) if folder.has_split else _load(spec, console)
+    with strategy.choose().scope():
+        return _train(_build(spec, data.classes), data, spec, folder, console)
+
+
+def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
+    """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
+    spec = _resolved(spec)
+    data = _load(spec, console)
+    model = _build(dataclasses.replace(spec, weights="random"), data.classes)
+    plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
+    return spec, data, plans
+
+
+def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
+    """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
+    card = zoo.card(spec.backbone)
+    changes = {"image_size": spec.image_size or card.input_size, "data": sources.absolute(spec.data)}
+    if spec.weights not in ("imagenet", "random"):
+        changes["weights"] = str(Path(spec.weights).absolute())
+    return dataclasses.replace(spec, **changes)
+
+
+def _load(spec: specs.RunSpec, console: Console) -> Data:
+    with consoles.bar(console, "checking images") as move:
+        data = data_room.load(
+            spec.data,
+            split=spec.split,
+            seed=spec.seed,
+            path_column=spec.path_column,
+            label_column=spec.label_column,
+            data_dir=spec.data_dir or None,
+            download=spec.download,
+            progress=move,
+        )
+    console.print(data.summary())
+    for warning in data.warnings:
+        console.print(f"warning: {warning}")
+    return data
+
+
+def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
+    engine.make_deterministic(spec.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(strategy.dtype_policy(spec.mixed_precision))
+    try:
+        return builder.build(classes=classes, **{key: getattr(spec, key) for key in _RECIPE})
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
+    if not folder.is_run:
+        data.write(folder.path)
+        folder.write_spec(spec)
+    engine.fit(model, data, spec, folder, console)
+    run = Run(folder.path)
+    run.model, run.data = model, data
+    return run

@@ -85,16 +85,25 @@ def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen"
 
 def stages_with_head(model: keras.Model) -> list[Stage]:
     """Lists the stages of a model from input to output; the last one is the head."""
+    card = Card.from_dict(_first_layer(model).card)
     names = [layer.name for layer in model.layers]
-    if "preprocess" not in names or "logits" not in names:
-        raise TlkerasError(f"the model {model.name!r} was not made by tlkeras.build: it has no card and so no stages")
-    card = Card.from_dict(model.get_layer("preprocess").card)
     first = names.index("pooling") if "pooling" in names else names.index("dropout")
     backbone, head = model.layers[:first], model.layers[first:]
     return [
         *stages_of([layer for layer in backbone if layer.name != "preprocess"], card),
         Stage(HEAD, HEAD, tuple(layer.name for layer in head)),
     ]
+
+
+def recipe(model: keras.Model) -> dict:
+    """Tells what `tlkeras.build` was asked for when it made the model."""
+    return _first_layer(model).recipe
+
+
+def _first_layer(model: keras.Model) -> keras.layers.Layer:
+    if not {"preprocess", "logits"} <= {layer.name for layer in model.layers}:
+        raise TlkerasError(f"the model {model.name!r} was not made by tlkeras.build: it carries no card and no classes")
+    return model.get_layer("preprocess")
 
 
 def _chosen(trainable: str, stages: Sequence[Stage]) -> list[str]:

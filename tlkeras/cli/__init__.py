@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; leaves with 2 after a user's mistake and 1 after one of ours."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
+    if not debug:
+        sys.excepthook = _one_line
     # TensorFlow's C++ side logs its start-up to standard error; what matters is raised as an exception anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     try:
@@ -47,21 +49,23 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was finished is kept", 130, debug)
+        _fail("interrupted; what was finished is kept", 130)
     except click.ClickException as error:
-        _fail(error.format_message(), 2, debug)
-    except TlkerasError as error:
-        _fail(str(error), 2, debug)
-    except OSError as error:
-        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error), 2, debug)
-    except BrokenPipeError:
-        sys.exit(1)
-    except Exception as error:
-        _fail(f"unexpected {type(error).__name__}: {error}\nThis is a fault of tlkeras; --debug shows where", 1, debug)
+        _fail(error.format_message(), 2)
+    except (TlkerasError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        named = isinstance(error, OSError) and error.filename
+        _fail(f"{error.strerror}: {error.filename}" if named else str(error), 2)
 
 
-def _fail(message: str, code: int, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
+def _fail(message: str, code: int) -> None:
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace) -> None:
+    """Words what nobody foresaw; Python then leaves with exit code 1."""
+    click.echo(
+        f"Error: unexpected {kind.__name__}: {error}\nThis is a fault of tlkeras; --debug shows where.", err=True
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tlkeras import console as consoles
+from tlkeras import consoles
 
 
 @click.command("evaluate", short_help="Judge the model of a run on its test part, or on other data.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tlkeras import console as consoles
+from tlkeras import consoles
 
 
 @click.command("export", short_help="Write the next numbered SavedModel of a run.")

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from tlkeras import console as consoles
+from tlkeras import consoles
 
 
 @click.command("predict", short_help="Name the classes of image files.")

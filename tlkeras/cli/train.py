@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from tlkeras import console as consoles
+from tlkeras import consoles
 from tlkeras import spec as specs
 from tlkeras.errors import TlkerasError
 
@@ -45,20 +45,23 @@ def _setting_options(command):
 
 @click.command("train", short_help="Train a head on a backbone, fine-tune, evaluate and export.")
 @click.argument("data", required=False)
+@click.option("--data", "named_data", metavar="DATA", help="The same as the argument DATA.")
 @click.option("--output", metavar="RUN", help="Run folder to write.")
 @_setting_options
 @click.option("--spec", "spec_file", metavar="FILE", help="TOML file of settings; options win over it.")
 @click.option("--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Any setting by its name in the spec file.")
 @click.option("--resume", is_flag=True, help="Continue the run in RUN after its last finished epoch.")
 @click.option("--dry-run", is_flag=True, help="Print spec, split and what trains, and stop.")
-def command(data, output, spec_file, pairs, resume, dry_run, **options):
+def command(data, named_data, output, spec_file, pairs, resume, dry_run, **options):
     """Train on DATA and leave model, metrics, report and export in RUN.
 
     DATA is a folder of class folders (or of train/ and val/ or test/ with such folders inside), csv:FILE,
     tfds:NAME[:CONFIG] or digits.
     """
     given = specs.overrides(f"{key}={value}" for key, value in options.items() if value is not None)
-    source = {"data": data} if data else {}
+    if data and named_data and data != named_data:
+        raise TlkerasError(f"two data sources named: {data!r} and {named_data!r}")
+    source = {"data": data or named_data} if data or named_data else {}
     spec = specs.make(specs.read(spec_file) if spec_file else {}, source, given, specs.overrides(pairs))
     if not spec.data:
         raise TlkerasError("no data named: give a folder, csv:FILE, tfds:NAME or digits as DATA, or `data` in --spec")
@@ -73,7 +76,9 @@ def command(data, output, spec_file, pairs, resume, dry_run, **options):
         show.dry_run(console, *runs.rehearse(spec, console))
         return
     run = runs.train_spec(spec, output, resume=resume, console=console)
-    show.evaluation(console, run.evaluate(console=console))
-    run.report()
-    run.export_once(console=console)
+    if not run.folder.is_complete:
+        judged = run.evaluate(console=console)
+        show_evaluation(console, judged)
+        run.report(judged)
+        show.exported(console, run.export())
     show.what_was_made(console, run)

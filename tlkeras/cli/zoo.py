@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
-from tlkeras import console as consoles
-from tlkeras import zoo
+from tlkeras import consoles, zoo
 
 
 @click.group("zoo", short_help="List the backbones, or show one.")

@@ -8,7 +8,7 @@ import time
 import keras
 from rich.console import Console
 
-from tlkeras.console import bar
+from tlkeras.consoles import bar
 from tlkeras.engine.checkpoint import Checkpoint, Progress
 from tlkeras.engine.runs import RunFolder
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import re
 from pathlib import Path
+
+import keras
 
 from tlkeras import spec as specs
 from tlkeras.errors import TlkerasError
@@ -19,7 +23,6 @@ class RunFolder:
         self.path = Path(path)
         self.spec_file = self.path / "spec.toml"
         self.model_file = self.path / "model.keras"
-        self.metrics_file = self.path / "metrics.json"
         self.history_file = self.path / "history.csv"
         self.report_file = self.path / "report.html"
         self.checkpoints = self.path / "checkpoints"
@@ -35,6 +38,24 @@ class RunFolder:
     def is_trained(self) -> bool:
         """Says whether training came to its end."""
         return self.model_file.is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """Says whether the run is trained, judged, reported and exported."""
+        made = (self.model_file, self.metrics_of(None), self.report_file)
+        return all(file.is_file() for file in made) and self.newest_export is not None
+
+    @property
+    def newest_export(self) -> Path | None:
+        """The export with the highest number, or None."""
+        versions = [folder for folder in self.exports.glob("*") if folder.name.isdigit()]
+        return max(versions, key=lambda folder: int(folder.name), default=None)
+
+    def metrics_of(self, data: str | None) -> Path:
+        """Names the file of metrics: of the run's own test part, or of other data."""
+        if not data:
+            return self.path / "metrics.json"
+        return self.path / f"metrics-{re.sub(r'[^A-Za-z0-9]+', '-', data).strip('-')}.json"
 
     def read_spec(self) -> specs.RunSpec:
         """Reads the spec of the run in the folder.
@@ -71,6 +92,30 @@ class RunFolder:
     def write_spec(self, spec: specs.RunSpec) -> None:
         """Writes the spec, which makes the folder a run folder."""
         atomic_write(self.spec_file, spec.to_toml())
+
+    @property
+    def has_split(self) -> bool:
+        """Says whether the split was made and written down."""
+        return (self.path / "split.csv").is_file()
+
+    def load_model(self) -> keras.Model:
+        """Loads the trained model.
+
+        Raises:
+            TlkerasError: Training has not come to its end.
+        """
+        if not self.is_trained:
+            raise TlkerasError(f"the run {self.path} is not trained to its end; continue it with --resume")
+        return keras.saving.load_model(self.model_file)
+
+    def write_metrics(self, metrics: dict, data: str | None = None) -> None:
+        """Writes the metrics of the run's own test part, or of other data, as JSON."""
+        atomic_write(self.metrics_of(data), json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+
+    def read_metrics(self) -> dict:
+        """Reads the metrics of the run's own test part; empty where it was not evaluated yet."""
+        file = self.metrics_of(None)
+        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
     def write_history(self, epochs: list[dict]) -> None:
         """Writes one line an epoch, over all phases."""

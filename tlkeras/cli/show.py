@@ -1,0 +1,69 @@
+"""What commands print: tables on a terminal, the same in plain text elsewhere."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from tlkeras.data.dataset import Data
+from tlkeras.run import Run
+from tlkeras.spec import RunSpec
+from tlkeras.trainable import Plan
+
+
+def dry_run(console: Console, spec: RunSpec, data: Data, plans: list[Plan]) -> None:
+    """Prints the resolved spec, the split and, for each phase, the stages and what trains."""
+    console.print(spec.to_toml())
+    console.print(split(data))
+    for phase, plan in enumerate(plans, start=1):
+        console.print(f"\nphase {phase}: trainable {plan.trainable}")
+        console.print(stages(plan))
+
+
+def split(data: Data) -> Table:
+    """Makes a table of how many images of each class each part has."""
+    table = _table("class", "train", "val", "test")
+    for name, counts in data.counts().items():
+        table.add_row(name, *(str(counts[part]) for part in ("train", "val", "test")))
+    table.add_section()
+    table.add_row("all", *(str(len(data.parts[part])) for part in ("train", "val", "test")))
+    return table
+
+
+def stages(plan: Plan) -> Table:
+    """Makes a table of the stages from input to output: their parameters, and what of them trains."""
+    table = _table("stage", "layers", "parameters", "trained", "trains", "BatchNorm")
+    for stage in plan.stages:
+        counts = (f"{len(stage.layers)}", f"{stage.parameters:,}", f"{stage.trained_parameters:,}")
+        table.add_row(stage.name, *counts, stage.trains, stage.batch_norm)
+    total = sum(stage.parameters for stage in plan.stages)
+    trained = sum(stage.trained_parameters for stage in plan.stages)
+    table.add_section()
+    table.add_row("all", "", f"{total:,}", f"{trained:,}", f"{trained / total:.1%}", "")
+    return table
+
+
+def what_was_made(console: Console, run: Run) -> None:
+    """Prints the test accuracy, where the results lie and what to do with them next."""
+    folder = run.folder
+    export, accuracy = folder.newest_export, folder.read_metrics()["accuracy"]
+    table = Table.grid(padding=(0, 2))
+    for name, path in (
+        ("model", folder.model_file),
+        ("metrics", folder.metrics_of(None)),
+        ("report", folder.report_file),
+        ("export", export),
+        ("split", folder.path / "split.csv"),
+    ):
+        table.add_row(name, str(path))
+    console.print(f"\ntest accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f})\n")
+    console.print(table)
+    example = run.data.parts["test"][0].path
+    console.print(f"\nnext: tlkeras predict {export} {example}")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
