@@ -1,0 +1,136 @@
+"""Evaluation: what a trained classifier does on examples that it has not seen, with the doubt that remains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tlkeras import metrics
+from tlkeras.data.pipeline import evaluation_set
+from tlkeras.errors import TlkerasError
+from tlkeras.metrics import Estimate
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassScores:
+    """Precision, recall and F1 of one class (0..1; 0 where undefined), and how many examples it has."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The outcome of `evaluate`.
+
+    `confusion[t, p]` counts the examples of class `t` taken for class `p`. `labels` (true class indices),
+    `probabilities` `(count, classes)` and `names` stand in the order of the examples; they are for the report and do
+    not go into `to_dict`.
+    """
+
+    classes: list[str]
+    count: int
+    loss: Estimate
+    accuracy: Estimate
+    top5: Estimate | None
+    macro_f1: Estimate
+    per_class: list[ClassScores]
+    confusion: np.ndarray
+    labels: np.ndarray = dataclasses.field(repr=False)
+    probabilities: np.ndarray = dataclasses.field(repr=False)
+    names: list[str] = dataclasses.field(repr=False)
+
+    @property
+    def headlines(self) -> dict[str, Estimate]:
+        """The numbers that have an interval, under their names; top-5 only where there are more than five classes."""
+        named = {"accuracy": self.accuracy, "top5": self.top5, "macro_f1": self.macro_f1, "loss": self.loss}
+        return {name: estimate for name, estimate in named.items() if estimate is not None}
+
+    def most_confused(self, limit: int = 10) -> list[tuple[str, str, int]]:
+        """Pairs of a true and a predicted class that were mistaken most often, with the number of times."""
+        errors = self.confusion - np.diag(np.diag(self.confusion))
+        order = np.argsort(-errors, axis=None, kind="stable")[:limit]
+        pairs = zip(*np.unravel_index(order, errors.shape), strict=True)
+        return [(self.classes[t], self.classes[p], int(errors[t, p])) for t, p in pairs if errors[t, p]]
+
+    def to_dict(self) -> dict:
+        """Everything but the arrays of single examples, of plain types that go into JSON as they are."""
+        return {
+            "count": self.count,
+            "confidence": metrics.CONFIDENCE,
+            **{name: dataclasses.asdict(estimate) for name, estimate in self.headlines.items()},
+            "classes": self.classes,
+            "per_class": [dataclasses.asdict(scores) for scores in self.per_class],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, seed: int = 0) -> Evaluation:
+    """Runs a classifier over labelled examples and counts what it gets right.
+
+    Args:
+        model: Ends in the layer `logits`, a `ClassLogits`, whose class names are the ones that the labels mean.
+        examples: Have a `path`, a `name` and a `label`; read with the same decode-and-resize as in training.
+        batch_size: Images at a time; changes the memory, not the outcome.
+        seed: Seeds the bootstrap of the intervals.
+
+    Raises:
+        TlkerasError: There are no examples, a label is none of the model's classes, or the model answers with NaN.
+    """
+    classes = model.get_layer("logits").classes
+    labels = _labels(examples, classes)
+    images = evaluation_set(examples, classes, model.input_shape[1:3], batch_size)
+    logits = np.asarray(model.predict(images.map(lambda image, label: image), verbose=0), np.float32)
+    if not np.isfinite(logits).all():
+        raise TlkerasError(
+            "the model answers with NaN or infinity, so there is nothing to evaluate: its training diverged. "
+            "Train again with a lower learning rate"
+        )
+    return judge(logits, labels, classes, [example.name for example in examples], seed=seed)
+
+
+def judge(
+    logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], names: Sequence[str], *, seed: int = 0
+) -> Evaluation:
+    """Computes an evaluation from finite logits `(count, classes)` and the true class index of each example."""
+    # scikit-learn takes a second to import, which nobody should wait for who evaluates nothing.
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    predicted, every = logits.argmax(axis=-1), range(len(classes))
+    scores = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    estimates = metrics.headlines(logits, labels, seed)
+    return Evaluation(
+        classes=list(classes),
+        count=len(labels),
+        loss=estimates["loss"],
+        accuracy=estimates["accuracy"],
+        top5=estimates.get("top5"),
+        macro_f1=estimates["macro_f1"],
+        per_class=[
+            ClassScores(name, float(precision), float(recall), float(f1), int(support))
+            for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
+        ],
+        confusion=confusion_matrix(labels, predicted, labels=every),
+        labels=labels,
+        probabilities=metrics.softmax(logits),
+        names=list(names),
+    )
+
+
+def _labels(examples: Sequence, classes: Sequence[str]) -> np.ndarray:
+    if not examples:
+        raise TlkerasError("there is nothing to evaluate: the part has no examples")
+    unknown = sorted({example.label for example in examples} - set(classes))
+    if unknown:
+        raise TlkerasError(
+            f"the data has labels that the model does not know: {', '.join(unknown)}. "
+            f"The model's classes: {', '.join(classes)}"
+        )
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[example.label] for example in examples], np.int64)

@@ -1,0 +1,81 @@
+"""Export to a SavedModel that takes the bytes of image files, is checked against the model, and then gets a number."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+import tlkeras
+from tlkeras.errors import TlkerasError
+from tlkeras.export import parity
+from tlkeras.export.serving import Serving
+from tlkeras.export.versions import publish
+
+MODEL_JSON = "assets.extra/model.json"
+
+
+def export(
+    model: keras.Model, folder: Path, check_files: Sequence[Path], *, metadata: dict | None = None
+) -> Path:
+    """Writes the next numbered version of a model for TensorFlow Serving, once it has been seen to answer as the model.
+
+    The signatures are those of `tlkeras.export.serving.Serving`. The class names stand in `assets/labels.txt` too, one
+    a line; `assets.extra/model.json` has the card, the classes, the image size and how the export was checked.
+
+    Args:
+        model: A classifier made by `tlkeras.build`, or of the same layout.
+        folder: Gets the versions: `folder/1` first.
+        check_files: Image files on which the export is compared with the model, some dozens for good measure.
+        metadata: Goes into `model.json` as it is.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ParityError: The export answers differently from the model. It is then removed.
+        TlkerasError: The folder cannot be written, or a check file cannot be read. Nothing is left behind.
+    """
+    files = parity.read(check_files)
+
+    def fill(aside: Path) -> None:
+        _save(Serving(model), model.get_layer("logits").classes, aside)
+        checked = parity.check(aside, model, files)
+        about = _describe(model, checked, metadata)
+        path = aside / MODEL_JSON
+        path.parent.mkdir()
+        path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    try:
+        return publish(Path(folder), fill)
+    except (OSError, tf.errors.OpError) as error:
+        reason = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error.strerror
+        raise TlkerasError(f"the export to {folder} failed, and nothing of it was kept: {reason}") from error
+
+
+def _save(serving: Serving, classes: Sequence[str], folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        labels = Path(scratch, "labels.txt")
+        labels.write_text("".join(f"{' '.join(name.splitlines())}\n" for name in classes), encoding="utf-8")
+        serving.labels = tf.saved_model.Asset(str(labels))
+        serving.save(str(folder))
+
+
+def _describe(model: keras.Model, checked: parity.Parity, metadata: dict | None) -> dict:
+    preprocess = model.get_layer("preprocess")
+    return {
+        "classes": model.get_layer("logits").classes,
+        "image_size": list(model.input_shape[1:3]),
+        "card": preprocess.card,
+        "recipe": preprocess.recipe,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {"tlkeras": tlkeras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
+        "parity": dataclasses.asdict(checked),
+        "metadata": metadata or {},
+    }
