@@ -44,6 +44,21 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a source of data holds before anything is checked.
+
+    Attributes:
+        root: Folder that the names of the examples are relative to.
+        examples: All its files, with `part` where the source decides it.
+        excluded: What was left out at sight.
+    """
+
+    root: Path
+    examples: list[Example]
+    excluded: list[Excluded] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Data:
     """What `tlkeras.data.load` gives.
 
@@ -80,7 +95,9 @@ class Data:
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `split.csv` (path, label, part, sha256) and `excluded.csv` (path, reason) into a folder."""
         rows = [(e.name, e.label, part, e.sha256) for part in PARTS for e in self.parts[part]]
-        atomic_write(Path(folder, "excluded.csv"), _csv(("path", "reason"), [(e.name, e.reason) for e in self.excluded]))
+        atomic_write(
+            Path(folder, "excluded.csv"), _csv(("path", "reason"), [(e.name, e.reason) for e in self.excluded])
+        )
         atomic_write(Path(folder, "split.csv"), _csv(("path", "label", "part", "sha256"), rows))
 
     @classmethod

@@ -52,7 +52,9 @@ def assign(examples: Sequence[Example], fractions: Sequence[float], seed: int) -
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise TlkerasError(f"a split is three shares above 0 with a sum of 1. Received: {list(fractions)}")
     given = {example.part for example in examples if example.part}
-    to_cut = {part: share for part, share in zip(PARTS, fractions, strict=True) if part not in given and part != "train"}
+    to_cut = {
+        part: share for part, share in zip(PARTS, fractions, strict=True) if part not in given and part != "train"
+    }
     divided = [example for example in examples if example.part in (None, "train")]
     by_class = defaultdict(list)
     for example in divided:

@@ -21,9 +21,7 @@ from tlkeras.export.versions import publish
 MODEL_JSON = "assets.extra/model.json"
 
 
-def export(
-    model: keras.Model, folder: Path, check_files: Sequence[Path], *, metadata: dict | None = None
-) -> Path:
+def export(model: keras.Model, folder: Path, check_files: Sequence[Path], *, metadata: dict | None = None) -> Path:
     """Writes the next numbered version of a model for TensorFlow Serving, once it has been seen to answer as the model.
 
     The signatures are those of `tlkeras.export.serving.Serving`. The class names stand in `assets/labels.txt` too, one
