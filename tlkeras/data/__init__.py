@@ -79,7 +79,6 @@ def load_all(source: str, *, progress: Progress | None = None, **options) -> tup
 
 def reload(folder: str | os.PathLike, settings: dict) -> Data:
     """Restores the data of a run from the split that its folder recorded; see `Data.read`."""
-    source = settings["data"]
     options = {key: settings[key] for key in ("path_column", "label_column", "data_dir", "download")}
     found = sources.find(settings["data"], **options)
     return Data.read(folder, settings["data"], found.root, settings)
