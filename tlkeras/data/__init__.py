@@ -48,13 +48,14 @@ def load(
     options = {"path_column": path_column, "label_column": label_column, "data_dir": data_dir, "download": download}
     found = sources.find(source, **options)
     examples, excluded = _usable(found, progress)
+    usable_parts = {example.part for example in examples}
     warnings = []
     if small := splitting.too_small(examples):
         warnings += [f"{reason}; it is left out" for reason in small.values()]
         excluded += [Excluded(e.name, small[e.label]) for e in examples if e.label in small]
         examples = [example for example in examples if example.label not in small]
     classes = sorted({example.label for example in examples})
-    _refuse_too_little(source, found, classes, excluded)
+    _refuse_too_little(source, found, usable_parts, classes, excluded)
     assigned = splitting.assign(examples, split, seed)
     parts = {part: [example for example in assigned if example.part == part] for part in PARTS}
     settings = {"data": sources.absolute(source), "split": list(split), "seed": seed, **options}
@@ -80,8 +81,7 @@ def load_all(source: str, *, progress: Progress | None = None, **options) -> tup
 def reload(folder: str | os.PathLike, settings: dict) -> Data:
     """Restores the data of a run from the split that its folder recorded; see `Data.read`."""
     options = {key: settings[key] for key in ("path_column", "label_column", "data_dir", "download")}
-    found = sources.find(settings["data"], **options)
-    return Data.read(folder, settings["data"], found.root, settings)
+    return Data.read(folder, settings["data"], sources.root(settings["data"], **options), settings)
 
 
 def _usable(found: Source, progress: Progress | None) -> tuple[list[Example], list[Excluded]]:
@@ -93,7 +93,9 @@ def _usable(found: Source, progress: Progress | None) -> tuple[list[Example], li
     return kept, [*found.excluded, *damaged, *copies]
 
 
-def _refuse_too_little(source: str, found: Source, classes: list[str], excluded: list[Excluded]) -> None:
+def _refuse_too_little(
+    source: str, found: Source, usable_parts: set, classes: list[str], excluded: list[Excluded]
+) -> None:
     labels = sorted({example.label for example in found.examples})
     why = f"; {len(excluded)} files were left out, the first: {excluded[0].reason}" if excluded else ""
     if len(labels) < 2:
@@ -103,5 +105,7 @@ def _refuse_too_little(source: str, found: Source, classes: list[str], excluded:
             f"{source} has {len(labels)} classes for {len(found.examples)} images; a class needs images to learn from "
             f"and others to be judged by"
         )
+    if lost := {example.part for example in found.examples} - usable_parts - {None}:
+        raise TlkerasError(f"the part {min(lost)} of {source} has no usable image{why}")
     if len(classes) < 2:
         raise TlkerasError(f"{source} has {len(classes)} usable classes of {len(labels)}; two are needed{why}")

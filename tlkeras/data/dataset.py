@@ -113,6 +113,8 @@ class Data:
         Raises:
             TlkerasError: Files are missing or have changed; the message counts them and names the first.
         """
+        if not Path(folder, "split.csv").is_file():
+            raise TlkerasError(f"{folder} has no split.csv, so nothing says which images the run learnt from")
         examples = [
             Example(root / row["path"], row["path"], row["label"], row["part"], row["sha256"])
             for row in _rows(Path(folder, "split.csv"))
@@ -120,9 +122,10 @@ class Data:
         now = check.check([example.path for example in examples], root)
         wrong = [e.name for e, checked in zip(examples, now, strict=True) if checked.sha256 != e.sha256]
         if wrong:
+            first = ", ".join(map(ascii, wrong[:3]))
             raise TlkerasError(
-                f"{len(wrong)} of {len(examples)} files of the recorded split are missing or have changed since, the "
-                f"first {wrong[0]!r} in {root}: put them back, or start a new run"
+                f"{len(wrong)} of {len(examples)} files of the recorded split are missing or have changed since, in "
+                f"{root}: {first}{', …' if len(wrong) > 3 else ''}; put them back, or start a new run"
             )
         parts = {part: [example for example in examples if example.part == part] for part in PARTS}
         classes = sorted({example.label for example in examples})
@@ -132,7 +135,10 @@ class Data:
 
 def _csv(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    # A carriage return in a name is legal, and left bare by the minimal quoting of Python 3.11 and 3.12.
+    odd = any("\r" in cell for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows([header, *rows])
     return text.getvalue()
 
 

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 from tlkeras.data.dataset import PARTS, Example, Source
+from tlkeras.data.sources.labels import class_name
 from tlkeras.errors import TlkerasError
 
 
@@ -19,26 +20,30 @@ def find(path: str, *, path_column: str = "path", label_column: str = "label", *
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
-        raise TlkerasError(f"the CSV file {path} does not exist")
+        raise TlkerasError(f"the CSV file {path!r} does not exist")
+    examples = []
     try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
+        # Names of files need not be UTF-8; what is not survives as surrogates.
+        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
             reader = csv.DictReader(opened)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TlkerasError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
+            _refuse_missing_columns(path, reader.fieldnames or [], path_column, label_column)
+            for row in reader:
+                where = f"{path}, line {reader.line_num}"
+                examples.append(_example(row, file.parent, path_column, label_column, where))
+    except (OSError, csv.Error) as error:
+        raise TlkerasError(f"{path} cannot be read as CSV: {error}") from error
+    if not examples:
+        raise TlkerasError(f"{path} has no rows under its header")
+    return Source(file.parent, examples)
+
+
+def _refuse_missing_columns(path: str, columns: list[str], path_column: str, label_column: str) -> None:
     missing = [name for name in (path_column, label_column) if name not in columns]
     if missing:
         raise TlkerasError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; name them with --path-column and "
-            f"--label-column. Its columns: {', '.join(columns) or 'none'}"
+            f"--label-column. Its columns: {', '.join(map(ascii, columns)) or 'none, the file is empty'}"
         )
-    examples = [
-        _example(row, file.parent, path_column, label_column, f"{path}, line {line}")
-        for line, row in enumerate(rows, start=2)
-    ]
-    if not examples:
-        raise TlkerasError(f"{path} has no rows")
-    return Source(file.parent, examples)
 
 
 def _example(row: dict, root: Path, path_column: str, label_column: str, where: str) -> Example:
@@ -47,4 +52,4 @@ def _example(row: dict, root: Path, path_column: str, label_column: str, where: 
         raise TlkerasError(f"{where}: a row needs a path and a label. Received: {name!r}, {label!r}")
     if part not in (*PARTS, None):
         raise TlkerasError(f"{where}: the column part takes {', '.join(PARTS)} or nothing. Received: {part!r}")
-    return Example(root / Path(name).expanduser(), name, label, part)
+    return Example(root / name, name, class_name(label, where), part)

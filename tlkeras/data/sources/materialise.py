@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tlkeras.errors import TlkerasError
 from tlkeras.weights import cache_folder
 
 
@@ -20,15 +20,20 @@ def materialised(name: str, images: Callable[[], Iterable[tuple[str, bytes]]]) -
     folder = cache_folder() / "data" / name
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        for path, content in images():
-            (aside / path).parent.mkdir(parents=True, exist_ok=True)
-            (aside / path).write_bytes(content)
-        aside.chmod(0o755)
-        if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            aside = Path(temporary, folder.name)
+            for path, content in images():
+                (aside / path).parent.mkdir(parents=True, exist_ok=True)
+                (aside / path).write_bytes(content)
             aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        # Another process may have been faster; what it wrote is the same.
+        if folder.is_dir():
+            return folder
+        raise TlkerasError(
+            f"the images of {name} cannot be kept in {folder.parent} ({error.strerror or error}): set TLKERAS_HOME to "
+            f"a folder that can be written"
+        ) from error
     return folder
