@@ -1,0 +1,69 @@
+"""Backbones: a card becomes a Keras model from RGB 0..255 to a feature map, with its stages and its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from tlkeras import weights as weight_cache
+from tlkeras.backbones import efficientnet_lite, keras_applications
+from tlkeras.backbones.preprocess import Preprocess
+from tlkeras.backbones.stages import Stage, stages_of
+from tlkeras.backbones.weight_files import load_weights
+from tlkeras.errors import TlkerasError, unknown_name
+from tlkeras.zoo import Card
+
+# The families that are written here; the rest is Keras'.
+_FAMILIES = {"efficientnet_lite": efficientnet_lite.build}
+_SMALLEST = 32
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier.
+
+    Attributes:
+        model: Flat `keras.Model` from float32 RGB 0..255 `(batch, size, size, 3)` (layer `image`), through the layer
+            `preprocess`, to the feature map `(batch, height, width, card.features)`. Nothing in it is random.
+        card: What it was made from.
+        stages: Its layers in groups, input to output.
+    """
+
+    model: keras.Model
+    card: Card
+    stages: list[Stage]
+
+
+def load(
+    card: Card, weights: str | Path = "imagenet", image_size: int | None = None, recipe: dict | None = None
+) -> Backbone:
+    """Builds the backbone of a card.
+
+    Args:
+        card: See `tlkeras.zoo`.
+        weights: `imagenet` (fetched if need be), `random`, or a file: `.keras`, `.weights.h5`, `.h5`, or `.pth`.
+        image_size: Height and width in pixels, 32 or more; by default the card's.
+        recipe: Kept by the layer `preprocess`, so that a saved model can tell how it was made.
+
+    Raises:
+        TlkerasError: weights that cannot be had or do not fit, images too small, or stages that do not cover it.
+    """
+    size = image_size or card.input_size
+    if size < _SMALLEST:
+        raise TlkerasError(f"images must be {_SMALLEST} pixels a side or more. Received: {size}")
+    image = keras.Input((size, size, 3), name="image", dtype="float32")
+    x = Preprocess(card.to_dict(), recipe, name="preprocess")(image)
+    if card.scheme == "keras":
+        built = keras_applications.build(x, card, "imagenet" if weights == "imagenet" else None)
+        model = keras.Model(built.inputs[0], built.outputs[0], name=card.name)
+    elif card.family in _FAMILIES:
+        model = keras.Model(image, _FAMILIES[card.family](x, card), name=card.name)
+        if weights == "imagenet":
+            load_weights(model, weight_cache.fetch(card), card)
+    else:
+        raise unknown_name(f"family of a {card.scheme}: card", card.family, _FAMILIES)
+    if weights not in ("imagenet", "random"):
+        load_weights(model, weights, card)
+    return Backbone(model, card, stages_of(model.layers, card))

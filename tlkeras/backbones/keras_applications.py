@@ -1,0 +1,103 @@
+"""Backbones of `keras.applications`, made flat and free of chance, on top of our own preprocessing."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+
+import keras
+
+from tlkeras import zoo
+from tlkeras.errors import TlkerasError, unknown_name
+
+
+def build(x, card: zoo.Card, weights: str | None) -> keras.Model:
+    """Builds the network of the card without its top.
+
+    Three things about it are changed, and no number with them. Sequentials inside are unfolded, so that every layer can
+    be frozen by itself. Dropout inside becomes the identity, so that frozen features are always the same. Layers that
+    Keras numbers in the order in which they are made (`layer_normalization_7`) are numbered from the start of their own
+    model. Where Keras offers to normalise inside the network, that is left to the layer in front.
+
+    Args:
+        x: Normalised images `(batch, height, width, 3)`, computed from a `keras.Input`.
+        card: Its source is `keras:CLASS`.
+        weights: `imagenet` (Keras downloads them, or finds them in its own cache), a file that Keras loads into its own
+            network, or None for random ones.
+
+    Returns:
+        A flat model from that input to the feature map.
+    """
+    source = _application(x, card, weights)
+    names = _fresh_names(source.operations)
+
+    def clone(operation):
+        if isinstance(operation, keras.Sequential):
+            return operation
+        if isinstance(operation, keras.layers.Dropout):
+            return keras.layers.Activation("linear", name=operation.name, dtype=operation.dtype_policy)
+        return _copy(operation, names)
+
+    def call(operation, *args, **kwargs):
+        if not isinstance(operation, keras.Sequential):
+            return operation(*args, **kwargs)
+        (values,) = args
+        for layer in operation.layers:
+            values = _copy(layer, names)(values)
+        return values
+
+    model = keras.models.clone_model(source, clone_function=clone, call_function=call)
+    if weights is not None:
+        _copy_weights(source, model, names)
+    return model
+
+
+def _application(x, card: zoo.Card, weights: str | None) -> keras.Model:
+    name = card.source.partition(":")[2]
+    makers = {name: make for name, make in vars(keras.applications).items() if inspect.isfunction(make)}
+    if name not in makers:
+        raise unknown_name(f"network of keras.applications on the card {card.name!r}", name, makers)
+    options = {"include_top": False, "weights": weights, "input_tensor": x, "input_shape": tuple(x.shape[1:])}
+    if "include_preprocessing" in inspect.signature(makers[name]).parameters:
+        options["include_preprocessing"] = False
+    try:
+        return makers[name](**options)
+    except ValueError as error:
+        if "must be at least" not in str(error):
+            raise
+        raise TlkerasError(f"images of {x.shape[1]} pixels a side are too small for {card.name!r}: {error}") from None
+    except Exception as error:
+        # Keras words a failed download as a bare Exception: told from every other error by its exact type.
+        if type(error) is not Exception and not isinstance(error, OSError):
+            raise
+        without_hub = [name for name, other in zoo.cards().items() if other.scheme == "pypi"]
+        raise TlkerasError(
+            f"the ImageNet weights of {card.name!r} could not be downloaded by Keras: {error}. Give --weights FILE or "
+            f"--weights random, or take a backbone that needs no model hub: {', '.join(without_hub)}"
+        ) from None
+
+
+def _fresh_names(operations: Iterable[keras.Operation]) -> dict[str, str]:
+    """Maps the names that Keras numbered to those that a fresh session gives: `add_7`, `add_8` to `add`, `add_1`."""
+    numbered: dict[str, dict[str, int]] = {}
+    for operation in operations:
+        base, number = re.fullmatch(r"(.*?)(?:_(\d+))?", operation.name).groups()
+        if base.replace("_", "") == type(operation).__name__.lower():
+            numbered.setdefault(base, {})[operation.name] = int(number or 0)
+    fresh = {}
+    for base, numbers in numbered.items():
+        first = min(numbers.values())
+        fresh |= {name: f"{base}_{n - first}" if n > first else base for name, n in numbers.items()}
+    return fresh
+
+
+def _copy(operation, names: dict[str, str]):
+    config = operation.get_config()
+    return type(operation).from_config({**config, "name": names.get(operation.name, operation.name)})
+
+
+def _copy_weights(source: keras.Model, target: keras.Model, names: dict[str, str]) -> None:
+    for layer in source.layers:
+        for inner in layer.layers if isinstance(layer, keras.Sequential) else [layer]:
+            target.get_layer(names.get(inner.name, inner.name)).set_weights(inner.get_weights())

@@ -1,0 +1,59 @@
+"""Random changes to training images, each decided by a seed of two numbers, so that an epoch can be repeated."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from tlkeras.data.images import resize
+from tlkeras.errors import unknown_name
+
+
+def none(image: tf.Tensor, image_size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Changes nothing: what evaluation and serving do."""
+    return resize(image, image_size)
+
+
+def light(image: tf.Tensor, image_size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Mirrors at random and cuts out 70 % of the area or more."""
+    return _flip(_random_crop(image, image_size, seed, smallest=0.7), seed)
+
+
+def strong(image: tf.Tensor, image_size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Mirrors, cuts out 30 % of the area or more, and changes brightness, contrast and saturation by up to 30 %."""
+    image = _flip(_random_crop(image, image_size, seed, smallest=0.3), seed)
+    image = tf.image.stateless_random_brightness(image, 0.3 * 128, seed + [3, 0])
+    image = tf.image.stateless_random_contrast(image, 0.7, 1.3, seed + [4, 0])
+    image = tf.image.stateless_random_saturation(image, 0.7, 1.3, seed + [5, 0])
+    return tf.clip_by_value(image, 0.0, 255.0)
+
+
+AUGMENTATIONS = {"none": none, "light": light, "strong": strong}
+
+
+def named(name: str):
+    """Gives the augmentation of a name: a function of a decoded uint8 image, the image size and a seed of two numbers.
+
+    Raises:
+        TlkerasError: The name is unknown.
+    """
+    if name not in AUGMENTATIONS:
+        raise unknown_name("augmentation", name, AUGMENTATIONS)
+    return AUGMENTATIONS[name]
+
+
+def _flip(image, seed):
+    return tf.image.stateless_random_flip_left_right(image, seed + [1, 0])
+
+
+def _random_crop(image, image_size, seed, smallest):
+    """Cuts a box of random area and proportions (3:4 to 4:3) and resamples it once, as Inception's training does.
+
+    Szegedy et al., "Going Deeper with Convolutions", 2014.
+    """
+    shape = tf.cast(tf.shape(image)[:2], tf.float32)
+    numbers = tf.random.stateless_uniform([4], seed + [2, 0])
+    area = tf.reduce_min(shape) ** 2 * (smallest + (1 - smallest) * numbers[0])
+    ratio = tf.exp((2 * numbers[1] - 1) * tf.math.log(4 / 3))
+    sides = tf.minimum(tf.sqrt(area * tf.stack([ratio, 1 / ratio])), shape)
+    corner = (shape - sides) * numbers[2:]
+    return tf.clip_by_value(resize(image, image_size, tf.concat([corner, sides], 0)), 0.0, 255.0)

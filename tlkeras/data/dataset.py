@@ -1,0 +1,124 @@
+"""Labelled images in three parts, and the files that remember them: `split.csv` and `excluded.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tlkeras.data import check
+from tlkeras.errors import TlkerasError
+from tlkeras.files import atomic_write
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled image file.
+
+    Attributes:
+        path: Where the file is.
+        name: How it is recorded: relative to the root of the data where it lies below it.
+        label: Name of its class.
+        part: `train`, `val` or `test`; None where that is not decided yet.
+        sha256: Of its bytes, in hexadecimal; empty before the check.
+    """
+
+    path: Path
+    name: str
+    label: str
+    part: str | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A file that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """What `tlkeras.data.load` gives.
+
+    Attributes:
+        source: As the user named it.
+        root: Folder that the names of the examples are relative to.
+        classes: Names of the classes, sorted.
+        parts: The examples of `train`, `val` and `test`.
+        excluded: What was left out.
+        warnings: Lines that the user should read.
+        settings: What `load` was asked for, by the names of the run spec.
+    """
+
+    source: str
+    root: Path
+    classes: list[str]
+    parts: dict[str, list[Example]]
+    excluded: list[Excluded] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    settings: dict = field(default_factory=dict)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Counts the images of each class in each part."""
+        counted = {part: Counter(example.label for example in self.parts[part]) for part in PARTS}
+        return {name: {part: counted[part][name] for part in PARTS} for name in self.classes}
+
+    def summary(self) -> str:
+        """Says in one line what there is."""
+        sizes = ", ".join(f"{len(self.parts[part]):,} {part}" for part in PARTS)
+        total = sum(len(examples) for examples in self.parts.values())
+        left_out = f"; {len(self.excluded)} left out (see excluded.csv)" if self.excluded else ""
+        return f"{total:,} images, {len(self.classes)} classes: {sizes}{left_out}"
+
+    def write(self, folder: str | os.PathLike) -> None:
+        """Writes `split.csv` (path, label, part, sha256) and `excluded.csv` (path, reason) into a folder."""
+        rows = [(e.name, e.label, part, e.sha256) for part in PARTS for e in self.parts[part]]
+        atomic_write(Path(folder, "excluded.csv"), _csv(("path", "reason"), [(e.name, e.reason) for e in self.excluded]))
+        atomic_write(Path(folder, "split.csv"), _csv(("path", "label", "part", "sha256"), rows))
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike, source: str, root: Path, settings: dict) -> Data:
+        """Restores the split that `write` recorded, after making sure that its files are what they were.
+
+        Args:
+            folder: Where `split.csv` lies.
+            source: As in `load`.
+            root: Folder that the recorded names are relative to.
+            settings: As in `load`.
+
+        Raises:
+            TlkerasError: Files are missing or have changed; the message counts them and names the first.
+        """
+        examples = [
+            Example(root / row["path"], row["path"], row["label"], row["part"], row["sha256"])
+            for row in _rows(Path(folder, "split.csv"))
+        ]
+        now = check.check([example.path for example in examples], root)
+        wrong = [e.name for e, checked in zip(examples, now, strict=True) if checked.sha256 != e.sha256]
+        if wrong:
+            raise TlkerasError(
+                f"{len(wrong)} of {len(examples)} files of the recorded split are missing or have changed since, the "
+                f"first {wrong[0]!r} in {root}: put them back, or start a new run"
+            )
+        parts = {part: [example for example in examples if example.part == part] for part in PARTS}
+        classes = sorted({example.label for example in examples})
+        excluded = [Excluded(row["path"], row["reason"]) for row in _rows(Path(folder, "excluded.csv"))]
+        return cls(source, root, classes, parts, excluded, [], settings)
+
+
+def _csv(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+def _rows(file: Path) -> list[dict]:
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
+        return list(csv.DictReader(opened))

@@ -1,0 +1,83 @@
+"""From files to batches: parallel, in an order that a seed decides, in memory that does not grow with the images."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tlkeras.data import augment as augmentations
+from tlkeras.data.dataset import Example
+from tlkeras.data.images import decode, decode_and_resize
+
+_PARALLEL = tf.data.AUTOTUNE
+
+
+def evaluation_set(
+    examples: Sequence[Example], classes: Sequence[str], image_size: int | tuple[int, int], batch_size: int
+) -> tf.data.Dataset:
+    """Reads examples in their order, once.
+
+    Returns:
+        Batches of float32 images `(batch, height, width, 3)` in 0..255 and int32 labels `(batch,)`.
+    """
+    paths, labels = _tensors(examples, classes)
+
+    def read(index):
+        return decode_and_resize(tf.io.read_file(paths[index]), image_size), labels[index]
+
+    indices = tf.data.Dataset.range(len(examples))
+    return indices.map(read, _PARALLEL).batch(batch_size).prefetch(_PARALLEL)
+
+
+def training_set(
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    image_size: int,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch_range: tuple[int, int],
+    augment: str = "none",
+) -> tuple[tf.data.Dataset, int]:
+    """Reads examples in a new order each epoch, one epoch after the other.
+
+    Order and augmentation of an epoch depend on the seed and the epoch's number alone: training that begins in the
+    middle sees what training from the start would have seen. No image is buffered to shuffle.
+
+    Args:
+        examples: What to read.
+        classes: Class names in the order of the labels.
+        image_size: Pixels a side.
+        batch_size: Images a batch; the last batch of an epoch may have fewer.
+        seed: Decides order and augmentation.
+        epoch_range: First epoch and the one after the last.
+        augment: `none`, `light` or `strong`.
+
+    Returns:
+        Batches as of `evaluation_set`, and how many of them are one epoch.
+    """
+    change = augmentations.named(augment)
+    paths, labels = _tensors(examples, classes)
+    last = len(examples) - 1
+
+    def read(epoch, position):
+        index = tf.random.experimental.index_shuffle(position, tf.stack([seed, epoch, 0]), last)
+        image = decode(tf.io.read_file(paths[index]))
+        image_seed = tf.stack([seed * 1_000_003 + epoch, index * 8])
+        return change(image, image_size, image_seed), labels[index]
+
+    def epoch_of(epoch):
+        positions = tf.data.Dataset.range(len(examples))
+        return positions.map(lambda position: read(epoch, position), _PARALLEL).batch(batch_size)
+
+    epochs = tf.data.Dataset.range(*epoch_range).flat_map(epoch_of)
+    return epochs.prefetch(_PARALLEL), math.ceil(len(examples) / batch_size)
+
+
+def _tensors(examples: Sequence[Example], classes: Sequence[str]) -> tuple[tf.Tensor, tf.Tensor]:
+    index = {name: i for i, name in enumerate(classes)}
+    paths = [os.fsencode(example.path) for example in examples]
+    return tf.constant(paths, tf.string), tf.constant([index[example.label] for example in examples], tf.int32)

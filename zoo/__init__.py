@@ -1,0 +1,1 @@
+"""The card files of the backbones that come with tlkeras; no code."""
