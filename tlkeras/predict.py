@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError
 from tlkeras.export.savedmodel import MODEL_JSON
 from tlkeras.export.serving import Serving
@@ -84,10 +85,10 @@ def _answers(answer: Callable, images: Sequence[bytes]) -> list[np.ndarray | str
         return []
     try:
         return list(answer(tf.constant(images)).numpy())
-    except tf.errors.InvalidArgumentError:
+    except tf.errors.InvalidArgumentError as error:
         # One bad image fails its whole batch: find it by halving, so that the good ones are still answered together.
         if len(images) == 1:
-            return ["not an image that can be decoded: it is damaged, or no JPEG, PNG, GIF or BMP file"]
+            return [reason_against(images[0]) or _first_line(error)]
         middle = len(images) // 2
         return _answers(answer, images[:middle]) + _answers(answer, images[middle:])
 
@@ -111,9 +112,8 @@ def _expand(path: Path) -> list[Path]:
         if not path.exists():
             raise TlkerasError(f"there is no file {path}")
         return [path]
-    hidden = lambda part: part.startswith(".")
     found = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _SUFFIXES and file.is_file())
-    images = [file for file in found if not any(map(hidden, file.relative_to(path).parts))]
+    images = [file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     if not images:
         raise TlkerasError(f"no image files in {path}; they end in {', '.join(sorted(_SUFFIXES))}")
     return images

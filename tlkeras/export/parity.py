@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data.images import decode_and_resize
+from tlkeras.data.dataset import Example
+from tlkeras.data.pipeline import evaluation_set
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import softmax
 from tlkeras.precision import in_float32
@@ -39,7 +40,7 @@ class Parity:
 def check(export: Path, model: keras.Model, files: Sequence[Path], tolerance: float = TOLERANCE) -> Parity:
     """Loads an export and compares its answers on image files with those of `model.predict` in float32.
 
-    The model sees the images as in training, decoded and resized outside of it; the export gets the bytes.
+    The model sees the images through the pipeline of training and evaluation; the export gets the bytes of the files.
 
     Args:
         export: Folder of the SavedModel.
@@ -53,7 +54,7 @@ def check(export: Path, model: keras.Model, files: Sequence[Path], tolerance: fl
     """
     images = read(files)
     signatures = tf.saved_model.load(str(export)).signatures
-    expected = softmax(_logits(model, images, files))
+    expected = softmax(_logits(model, files))
     served = [_answers(signatures, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
     probabilities, names, scores = (np.concatenate(parts) for parts in zip(*served, strict=True))
 
@@ -87,16 +88,14 @@ def read(files: Sequence[Path]) -> list[bytes]:
         raise TlkerasError(f"cannot read {error.filename} to check the export with: {error.strerror}") from error
 
 
-def _logits(model: keras.Model, images: Sequence[bytes], files: Sequence[Path]) -> np.ndarray:
-    pixels = []
-    for file, image in zip(files, images, strict=True):
-        try:
-            pixels.append(decode_and_resize(tf.constant(image), tuple(model.input_shape[1:3])))
-        except tf.errors.InvalidArgumentError as error:
-            raise TlkerasError(
-                f"cannot decode {file} to check the export with; name images that can be read"
-            ) from error
-    return in_float32(model).predict(tf.stack(pixels), batch_size=_BATCH, verbose=0)
+def _logits(model: keras.Model, files: Sequence[Path]) -> np.ndarray:
+    classes = model.get_layer("logits").classes
+    examples = [Example(Path(file), str(file), classes[0]) for file in files]
+    images = evaluation_set(examples, classes, model.input_shape[1:3], _BATCH).map(lambda image, label: image)
+    try:
+        return in_float32(model).predict(images, verbose=0)
+    except tf.errors.InvalidArgumentError as error:
+        raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 
 
 def _answers(signatures, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

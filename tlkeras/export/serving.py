@@ -12,7 +12,7 @@ TOP_K = 5
 
 
 class Serving(tf.Module):
-    """The three functions that a SavedModel of ours answers with; each takes `image_bytes`, strings of shape `(batch,)`.
+    """The three functions that an export answers with; each takes `image_bytes`, strings of shape `(batch,)`.
 
     `serving_default` gives `classes` (strings) and `scores` (float32), both `(batch, min(5, number of classes))`, best
     first; `probabilities` gives `probabilities`, float32 `(batch, number of classes)`; `features` gives `features`, the
