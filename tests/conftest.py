@@ -1,10 +1,12 @@
-"""Shared by all tests: a cache of their own, a few real image files, and the real data where it is."""
+"""Shared by all tests: a cache of their own, a small model, a few image files, and the real data where it is."""
 
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from helpers import make_tiny_model, write_photo
 from PIL import Image
 
 REPOSITORY = Path(__file__).parent.parent
@@ -20,7 +22,7 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory) -> Path:
+def photo_folder(tmp_path_factory) -> Path:
     """A folder of three classes with 12 images of 40 x 40 pixels each: noise on red, green or blue."""
     root = tmp_path_factory.mktemp("photos")
     noise = np.random.default_rng(0)
@@ -39,3 +41,25 @@ def flowers() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the photos of flowers12 in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> keras.Model:
+    return make_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> list[Path]:
+    """JPEG, PNG, BMP and GIF files of several sizes and modes."""
+    folder = tmp_path_factory.mktemp("photos")
+    modes = {
+        "a.jpg": "RGB",
+        "b.png": "RGBA",
+        "c.jpeg": "L",
+        "d.png": "P",
+        "e.bmp": "RGB",
+        "f.gif": "P",
+        "g.jpg": "CMYK",
+    }
+    sizes = [(50, 40), (32, 32), (31, 97)]
+    return [write_photo(folder / name, i, sizes[i % 3], mode) for i, (name, mode) in enumerate(modes.items())]

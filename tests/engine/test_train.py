@@ -9,8 +9,8 @@ from tlkeras.spec import RunSpec
 
 
 @pytest.fixture(scope="module")
-def data(photos):
-    return tlkeras.data.load(str(photos))
+def data(photo_folder):
+    return tlkeras.data.load(str(photo_folder))
 
 
 def build(data, **settings):
