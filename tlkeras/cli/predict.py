@@ -8,6 +8,7 @@ import sys
 import click
 
 from tlkeras import consoles
+from tlkeras.cli import quiet
 
 
 @click.command("predict", short_help="Name the classes of image files.")
@@ -17,7 +18,8 @@ from tlkeras import consoles
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 def command(target, files, top_k, as_json):
     """Name the classes of FILES, images or folders of images, with a run or an export."""
-    from tlkeras.predict import predict
+    with quiet.start():
+        from tlkeras.predict import predict
 
     console, failed = consoles.make(), 0
     for prediction in predict(target, files, top_k=top_k):

@@ -12,9 +12,11 @@ from tlkeras.trainable import Plan
 
 
 def dry_run(console: Console, spec: RunSpec, data: Data, plans: list[Plan]) -> None:
-    """Prints the resolved spec, the split and, for each phase, the stages and what trains."""
+    """Prints the resolved spec, the split, what is left out and, for each phase, what trains."""
     console.print(spec.to_toml())
     console.print(split(data))
+    for left_out in data.excluded:
+        console.print(f"left out: {left_out.name}: {left_out.reason}")
     for phase, plan in enumerate(plans, start=1):
         console.print(f"\nphase {phase}: trainable {plan.trainable}")
         console.print(stages(plan))
