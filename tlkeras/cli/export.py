@@ -15,6 +15,7 @@ def command(run):
     console = consoles.make()
 
     with quiet.start():
+        from tlkeras.cli import show
         from tlkeras.run import Run
 
-    Run(run).export(console=console)
+    show.exported(console, Run(run).export())

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tlkeras.data.dataset import Data
+from tlkeras.export.savedmodel import Exported
 from tlkeras.run import Run
 from tlkeras.spec import RunSpec
 from tlkeras.trainable import Plan
@@ -43,6 +44,15 @@ def stages(plan: Plan) -> Table:
     table.add_section()
     table.add_row("all", "", f"{total:,}", f"{trained:,}", f"{trained / total:.1%}", "")
     return table
+
+
+def exported(console: Console, export: Exported) -> None:
+    """Prints where an export lies and how it compared with the model."""
+    checked = export.parity
+    console.print(
+        f"\nexport {export.path}: answers {checked.count} test images as the model does "
+        f"(largest difference {checked.max_difference:.1e})"
+    )
 
 
 def what_was_made(console: Console, run: Run) -> None:
