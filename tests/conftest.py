@@ -1,38 +1,46 @@
-"""Small things that many tests need: a model with random weights, and image files of several formats and sizes."""
+"""Shared by all tests: a cache of their own, a small model, a few image files, and the real data where it is."""
 
+import os
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from helpers import make_tiny_model, write_photo
 from PIL import Image
 
-from tlkeras import heads
-from tlkeras.backbones.preprocess import Preprocess
-
-CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
+REPOSITORY = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
-def make_tiny_model(classes=CLASSES, size: int = 32, seed: int = 0) -> keras.Model:
-    """A flat model as `tlkeras.build` makes them, small, with random weights and clear preferences."""
-    keras.utils.set_random_seed(seed)
-    image = keras.Input((size, size, 3), name="image")
-    x = Preprocess({"name": "tiny", "preprocess": "tf"}, name="preprocess")(image)
-    x = keras.layers.Conv2D(8, 3, strides=2, name="convolution")(x)
-    x = keras.layers.BatchNormalization(name="normalization")(x)
-    x = keras.layers.ReLU(name="activation")(x)
-    model = keras.Model(image, heads.classify(x, classes), name="tiny")
-    kernel = model.get_layer("logits").kernel
-    kernel.assign(kernel * 5)
-    return model
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps the tests out of the user's cache, also in the processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKERAS_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
-def write_photo(path: Path, seed: int, size=(50, 40), mode: str = "RGB") -> Path:
-    """An image of broad coloured patches; the suffix says the format."""
-    patches = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
-    return path
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    """A folder of three classes with 12 images of 40 x 40 pixels each: noise on red, green or blue."""
+    root = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green", "blue")):
+        (root / name).mkdir()
+        for number in range(12):
+            pixels = noise.integers(0, 100, (40, 40, 3), np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(root / name / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def flowers() -> Path:
+    folder = SHARED / "flowers12"
+    if not folder.is_dir():
+        pytest.skip(f"needs the photos of flowers12 in {folder}")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import CLASSES, make_tiny_model
+from helpers import CLASSES, make_tiny_model
 
 from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError

@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import make_tiny_model
+from helpers import make_tiny_model
 
 from tlkeras.precision import in_float32
 

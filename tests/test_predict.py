@@ -3,7 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import CLASSES
+from helpers import CLASSES
 
 from tlkeras.errors import TlkerasError
 from tlkeras.export import savedmodel

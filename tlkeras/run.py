@@ -14,7 +14,7 @@ from tlkeras import builder, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.data import sources
-from tlkeras.data.dataset import Data
+from tlkeras.data.dataset import Data, Example
 from tlkeras.engine import strategy
 from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
@@ -22,6 +22,7 @@ from tlkeras.errors import TlkerasError
 from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
+_DATA = ("data", "split", "seed", "path_column", "label_column", "data_dir", "download")
 _RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
 
 
@@ -44,7 +45,7 @@ class Run:
     @functools.cached_property
     def data(self) -> Data:
         """The data of the run, with the split that it recorded."""
-        return Data.read(self.folder.path, self.spec.data)
+        return _recorded(self.folder, self.spec)
 
     @property
     def history(self) -> keras.callbacks.History:
@@ -54,22 +55,29 @@ class Run:
         history.history = {key: [row[key] for row in rows] for key in rows[0] if key not in ("epoch", "phase")}
         return history
 
-    def evaluate(self, data: str | Data | None = None, *, console: Console | None = None) -> Evaluation:
+    def evaluate(self, data: str | None = None, *, console: Console | None = None) -> Evaluation:
         """Judges the model on the run's test part, or on other data, and writes the metrics into the run folder.
 
         Args:
-            data: A data source or loaded data; its test part is used. The run's own where not given.
-            console: Where progress is shown.
+            data: A data source, of which the test part is used, or all where it has none. The run's own test part
+                where not given.
+            console: Where progress is shown; nowhere where not given.
+
+        Raises:
+            TlkerasError: The data has classes that the model does not know, or nothing that can be used.
         """
-        console = console or consoles.quiet()
-        if data is None:
-            examples, name = self.data.parts["test"], None
-        else:
-            data = data if isinstance(data, Data) else _load(dataclasses.replace(self.spec, data=data), console)
-            examples, name = data.parts["test"], data.source
+        examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.quiet())
         judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
-        self.folder.write_metrics(judged.to_dict(), name)
+        self.folder.write_metrics(judged.to_dict(), data)
         return judged
+
+    def _others(self, data: str, console: Console) -> list[Example]:
+        with consoles.bar(console, "checking images") as move:
+            options = {key: getattr(self.spec, key) for key in ("path_column", "label_column", "data_dir", "download")}
+            examples, excluded = data_room.load_all(data, progress=move, **options)
+        for left_out in excluded:
+            console.print(f"left out: {left_out.name}: {left_out.reason}")
+        return examples
 
     def report(self, judged: Evaluation) -> Path:
         """Writes `report.html` of the run: figures, curves, confusions and mistakes as pictures. Gives its path."""
@@ -151,7 +159,7 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
     if folder.is_trained:
         console.print(f"{folder.path} is trained already")
         return Run(output)
-    data = Data.read(folder.path, spec.data) if folder.has_split else _load(spec, console)
+    data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
     with strategy.choose().scope():
         return _train(_build(spec, data.classes), data, spec, folder, console)
 
@@ -174,18 +182,14 @@ def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     return dataclasses.replace(spec, **changes)
 
 
+def _recorded(folder: RunFolder, spec: specs.RunSpec) -> Data:
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA})
+
+
 def _load(spec: specs.RunSpec, console: Console) -> Data:
     with consoles.bar(console, "checking images") as move:
-        data = data_room.load(
-            spec.data,
-            split=spec.split,
-            seed=spec.seed,
-            path_column=spec.path_column,
-            label_column=spec.label_column,
-            data_dir=spec.data_dir or None,
-            download=spec.download,
-            progress=move,
-        )
+        settings = {key: getattr(spec, key) for key in _DATA[1:]}
+        data = data_room.load(spec.data, **settings, progress=move)
     console.print(data.summary())
     for warning in data.warnings:
         console.print(f"warning: {warning}")

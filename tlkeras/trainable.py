@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import keras
 
-from tlkeras.backbones.stages import Stage, stages_of
+from tlkeras.backbones.stages import Stage, backbone_layers, stages_of
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.zoo import Card
 
@@ -86,13 +86,9 @@ def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen"
 def stages_with_head(model: keras.Model) -> list[Stage]:
     """Lists the stages of a model from input to output; the last one is the head."""
     card = Card.from_dict(_first_layer(model).card)
-    names = [layer.name for layer in model.layers]
-    first = names.index("pooling") if "pooling" in names else names.index("dropout")
-    backbone, head = model.layers[:first], model.layers[first:]
-    return [
-        *stages_of([layer for layer in backbone if layer.name != "preprocess"], card),
-        Stage(HEAD, HEAD, tuple(layer.name for layer in head)),
-    ]
+    backbone = backbone_layers(model.layers, card)
+    head = tuple(layer.name for layer in model.layers[len(backbone) :])
+    return [*stages_of(backbone, card), Stage(HEAD, HEAD, head)]
 
 
 def recipe(model: keras.Model) -> dict:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import make_tiny_model
+from helpers import make_tiny_model
 
 from tlkeras.errors import TlkerasError
 from tlkeras.export import savedmodel

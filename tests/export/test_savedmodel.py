@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CLASSES, make_tiny_model
+from helpers import CLASSES, make_tiny_model
 
 from tlkeras.errors import TlkerasError
 from tlkeras.export import savedmodel

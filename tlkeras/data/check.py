@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import io
+import itertools
 import os
+import re
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
 
+from tlkeras.data import formats
 from tlkeras.data.images import decode
 from tlkeras.files import atomic_write
 from tlkeras.weights import cache_folder
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF")
 # 64 megapixels take 192 MB decoded: more than any camera's photo that is meant, and little enough to survive.
 MAX_PIXELS = 64_000_000
 MAX_RATIO = 100
+MAX_BYTES = 2**29
+_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +52,28 @@ def check(paths: Sequence[Path], root: Path, progress: Progress | None = None) -
         One outcome for each path, in order.
     """
     memory = _Memory(root)
-    outcomes = []
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        for done, outcome in enumerate(pool.map(memory.outcome, paths), start=1):
-            outcomes.append(outcome)
-            if progress and (done % 16 == 0 or done == len(paths)):
-                progress(done, len(paths))
-    memory.keep()
+    _decoder()
+    outcomes: list[Checked] = []
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for some in _portions(paths):
+                for outcome in pool.map(memory.outcome, some):
+                    outcomes.append(outcome)
+                    if progress and (len(outcomes) % 16 == 0 or len(outcomes) == len(paths)):
+                        progress(len(outcomes), len(paths))
+    finally:
+        memory.keep()
     return outcomes
 
 
+def _portions(paths):
+    """Gives the pool no more at once than keeps it busy; a task for each of a million files is a lot of memory."""
+    rest = iter(paths)
+    return iter(lambda: list(itertools.islice(rest, _AT_ONCE)), [])
+
+
 class _Memory:
-    """What earlier checks of a folder found. A damaged file of it is as good as none."""
+    """What earlier checks of a folder found. It is a help only: damaged or not writable, it is done without."""
 
     def __init__(self, root: Path):
         name = hashlib.sha256(os.fsencode(root.absolute())).hexdigest()[:16]
@@ -68,36 +83,55 @@ class _Memory:
         try:
             with self._file.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
                 for path, size, changed, sha256, reason in csv.reader(file):
-                    self._known[path, size, changed] = Checked(sha256, reason)
+                    if reason or len(sha256) == 64:
+                        self._known[path, size, changed] = Checked(sha256, reason)
         except (OSError, ValueError, csv.Error):
             self._known = {}
 
     def outcome(self, path: Path) -> Checked:
         try:
             status = path.stat()
-        except OSError as error:
-            link = "a broken link" if path.is_symlink() else f"cannot be read: {error.strerror}"
-            return Checked("", link)
-        key = (str(path.absolute()), str(status.st_size), str(status.st_mtime_ns))
+        except (OSError, ValueError) as error:
+            return Checked("", _why_not_there(path, error))
+        if not stat.S_ISREG(status.st_mode):
+            return Checked("", "not a file" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+        if not os.access(path, os.R_OK):
+            return Checked("", "cannot be read: permission denied")
+        key = (str(path), str(status.st_size), str(status.st_mtime_ns))
         if key not in self._known:
-            self._known[key] = _look_at(path)
+            try:
+                outcome = _look_at(path, status.st_size)
+            except OSError as error:
+                return Checked("", f"cannot be read: {error.strerror}")
+            self._known[key] = outcome
             self._added = True
         return self._known[key]
 
     def keep(self) -> None:
         if not self._added:
             return
-        text = io.StringIO()
         newest = {path: (path, size, changed, c.sha256, c.reason) for (path, size, changed), c in self._known.items()}
-        csv.writer(text, lineterminator="\n").writerows(newest.values())
-        atomic_write(self._file, text.getvalue())
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(newest.values())
+        try:
+            atomic_write(self._file, text.getvalue())
+        except OSError:
+            self._added = False
 
 
-def _look_at(path: Path) -> Checked:
+def _why_not_there(path: Path, error: OSError | ValueError) -> str:
+    if isinstance(error, ValueError):
+        return "not a path"
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Checked("", f"cannot be read: {error.strerror}")
+        return "a broken link" if path.is_symlink() else f"cannot be read: {(error.strerror or str(error)).lower()}"
+    except OSError:
+        return f"cannot be read: {error.strerror}"
+
+
+def _look_at(path: Path, size: int) -> Checked:
+    if size > MAX_BYTES:
+        return Checked("", f"absurd size: {size:,} bytes; at most {MAX_BYTES:,}")
+    content = path.read_bytes()
     reason = reason_against(content)
     return Checked("" if reason else hashlib.sha256(content).hexdigest(), reason)
 
@@ -110,19 +144,46 @@ def reason_against(content: bytes) -> str:
     """
     if not content:
         return "empty: zero bytes"
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            kind, (width, height) = image.format, image.size
-    except Image.DecompressionBombError:
-        return f"absurd dimensions: more than {MAX_PIXELS:,} pixels"
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
+    kind = formats.sniff(content)
+    if not kind:
         return "not an image"
-    if kind not in FORMATS and kind != "MPO":
-        return f"{kind} is not among {', '.join(FORMATS)}: convert it to one of them"
-    if width < 1 or height < 1 or width * height > MAX_PIXELS or max(width, height) > MAX_RATIO * min(width, height):
-        return f"absurd dimensions: {width} x {height}; at most {MAX_PIXELS:,} pixels and {MAX_RATIO} times as long as wide"
+    if kind not in formats.DECODED:
+        return f"{kind} is not among the formats that are read, {', '.join(formats.DECODED)}: convert it to JPEG or PNG"
     try:
-        decode(tf.constant(content))
-    except tf.errors.InvalidArgumentError:
-        return f"damaged or truncated {kind}"
+        image = formats.header(kind, content)
+    except (SyntaxError, OSError, ValueError) as error:
+        # Two letters make no BMP: many a text begins with them.
+        return "not an image" if kind == "BMP" else f"damaged {kind}: {_short(error)}"
+    if reason := _absurd(*image.size):
+        return reason
+    if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or image.info.get("compression") in (1, 2)):
+        return "BMP with a palette or compression, which TensorFlow misreads: convert it to PNG"
+    return _undecodable(kind, content)
+
+
+def _absurd(width: int, height: int) -> str:
+    short, long = sorted((width, height))
+    if short >= 1 and short * long <= MAX_PIXELS and long <= MAX_RATIO * short:
+        return ""
+    return (
+        f"absurd dimensions: {width} x {height}; at most {MAX_PIXELS:,} pixels, and {MAX_RATIO} times as long as wide"
+    )
+
+
+@functools.cache
+def _decoder():
+    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)]).get_concrete_function()
+
+
+def _undecodable(kind: str, content: bytes) -> str:
+    try:
+        _decoder()(tf.constant(content))
+    except tf.errors.OpError as error:
+        return f"truncated {kind}" if formats.is_truncated(kind, content) else f"damaged {kind}: {_short(error)}"
     return ""
+
+
+def _short(error: Exception) -> str:
+    """Takes what TensorFlow adds for its own developers off a message."""
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", getattr(error, "message", str(error)))
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:120]

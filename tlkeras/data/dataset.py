@@ -44,6 +44,21 @@ class Excluded:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a source of data holds before anything is checked.
+
+    Attributes:
+        root: Folder that the names of the examples are relative to.
+        examples: All its files, with `part` where the source decides it.
+        excluded: What was left out at sight.
+    """
+
+    root: Path
+    examples: list[Example]
+    excluded: list[Excluded] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Data:
     """What `tlkeras.data.load` gives.
 
@@ -80,7 +95,9 @@ class Data:
     def write(self, folder: str | os.PathLike) -> None:
         """Writes `split.csv` (path, label, part, sha256) and `excluded.csv` (path, reason) into a folder."""
         rows = [(e.name, e.label, part, e.sha256) for part in PARTS for e in self.parts[part]]
-        atomic_write(Path(folder, "excluded.csv"), _csv(("path", "reason"), [(e.name, e.reason) for e in self.excluded]))
+        atomic_write(
+            Path(folder, "excluded.csv"), _csv(("path", "reason"), [(e.name, e.reason) for e in self.excluded])
+        )
         atomic_write(Path(folder, "split.csv"), _csv(("path", "label", "part", "sha256"), rows))
 
     @classmethod
@@ -96,6 +113,8 @@ class Data:
         Raises:
             TlkerasError: Files are missing or have changed; the message counts them and names the first.
         """
+        if not Path(folder, "split.csv").is_file():
+            raise TlkerasError(f"{folder} has no split.csv, so nothing says which images the run learnt from")
         examples = [
             Example(root / row["path"], row["path"], row["label"], row["part"], row["sha256"])
             for row in _rows(Path(folder, "split.csv"))
@@ -103,9 +122,10 @@ class Data:
         now = check.check([example.path for example in examples], root)
         wrong = [e.name for e, checked in zip(examples, now, strict=True) if checked.sha256 != e.sha256]
         if wrong:
+            first = ", ".join(map(ascii, wrong[:3]))
             raise TlkerasError(
-                f"{len(wrong)} of {len(examples)} files of the recorded split are missing or have changed since, the "
-                f"first {wrong[0]!r} in {root}: put them back, or start a new run"
+                f"{len(wrong)} of {len(examples)} files of the recorded split are missing or have changed since, in "
+                f"{root}: {first}{', …' if len(wrong) > 3 else ''}; put them back, or start a new run"
             )
         parts = {part: [example for example in examples if example.part == part] for part in PARTS}
         classes = sorted({example.label for example in examples})
@@ -115,7 +135,10 @@ class Data:
 
 def _csv(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    # A carriage return in a name is legal, and left bare by the minimal quoting of Python 3.11 and 3.12.
+    odd = any("\r" in cell for row in rows for cell in row)
+    quoting = csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL
+    csv.writer(text, lineterminator="\n", quoting=quoting).writerows([header, *rows])
     return text.getvalue()
 
 

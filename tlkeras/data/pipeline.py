@@ -64,7 +64,7 @@ def training_set(
     last = len(examples) - 1
 
     def read(epoch, position):
-        index = tf.random.experimental.index_shuffle(position, tf.stack([seed, epoch, 0]), last)
+        index = tf.random.experimental.index_shuffle(position, tf.stack([seed, epoch]), last)
         image = decode(tf.io.read_file(paths[index]))
         image_seed = tf.stack([seed * 1_000_003 + epoch, index * 8])
         return change(image, image_size, image_seed), labels[index]

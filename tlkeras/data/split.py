@@ -52,7 +52,9 @@ def assign(examples: Sequence[Example], fractions: Sequence[float], seed: int) -
     if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise TlkerasError(f"a split is three shares above 0 with a sum of 1. Received: {list(fractions)}")
     given = {example.part for example in examples if example.part}
-    to_cut = {part: share for part, share in zip(PARTS, fractions, strict=True) if part not in given and part != "train"}
+    to_cut = {
+        part: share for part, share in zip(PARTS, fractions, strict=True) if part not in given and part != "train"
+    }
     divided = [example for example in examples if example.part in (None, "train")]
     by_class = defaultdict(list)
     for example in divided:
@@ -60,13 +62,19 @@ def assign(examples: Sequence[Example], fractions: Sequence[float], seed: int) -
     assigned = [example for example in examples if example.part not in (None, "train")]
     for members in by_class.values():
         members.sort(key=lambda example: _rank(example, seed))
-        taken = 0
-        for part, share in to_cut.items():
-            count = max(1, round(share * len(members)))
-            assigned += [replace(example, part=part) for example in members[taken : taken + count]]
-            taken += count
-        assigned += [replace(example, part="train") for example in members[taken:]]
+        for part, count in _counts(to_cut, len(members)).items():
+            assigned += [replace(example, part=part) for example in members[:count]]
+            members = members[count:]
+        assigned += [replace(example, part="train") for example in members]
     return sorted(assigned, key=lambda example: example.name)
+
+
+def _counts(shares: dict[str, float], total: int) -> dict[str, int]:
+    """Rounds shares to one or more of `total`, such that one is left for train."""
+    counts = {part: max(1, round(share * total)) for part, share in shares.items()}
+    while counts and sum(counts.values()) >= total:
+        counts[max(counts, key=counts.get)] -= 1
+    return counts
 
 
 def too_small(examples: Sequence[Example]) -> dict[str, str]:

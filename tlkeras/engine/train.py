@@ -110,6 +110,7 @@ class _Training:
                 validation_data=pipeline.evaluation_set(data.parts["val"], data.classes, size, spec.batch_size),
                 class_weight=class_weights(data) if spec.class_weights == "balanced" else None,
                 verbose=0,
+                shuffle=False,
                 callbacks=[
                     show,
                     KeepEpoch(self._folder, self._checkpoint, self._progress, spec.early_stopping),

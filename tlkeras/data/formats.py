@@ -1,0 +1,63 @@
+"""What the bytes of a file are, and how large a picture its header announces, before anything is decoded."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin
+
+# What `tlkeras.data.images.decode` reads with every TensorFlow that the package allows -> Pillow's reader of headers.
+# TensorFlow 2.21 decodes WebP too; 2.19 does not, and data that train here must serve there.
+DECODED = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+}
+
+_STARTS = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"\x00\x00\x01\x00": "ICO",
+    b"8BPS": "Photoshop",
+    b"%PDF-": "PDF",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+}
+_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"avif": "AVIF", b"avis": "AVIF"}
+
+
+def sniff(content: bytes) -> str:
+    """Names the format that the first bytes of a file show, whatever the file is called; empty where none is known."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WebP"
+    if content[4:8] == b"ftyp":
+        return _BRANDS.get(content[8:12], "")
+    if b"<svg" in content[:512]:
+        return "SVG"
+    return next((name for start, name in _STARTS.items() if content.startswith(start)), "")
+
+
+def header(kind: str, content: bytes):
+    """Reads the header of a file of a decoded format, and no pixel: Pillow's image, for its size, mode and info.
+
+    Raises:
+        SyntaxError: The header is damaged; also OSError and ValueError.
+    """
+    # The class itself: Image.open would refuse or warn of large pictures by limits that are not ours.
+    return DECODED[kind](io.BytesIO(content))
+
+
+def is_truncated(kind: str, content: bytes) -> bool:
+    """Says whether a file that cannot be decoded seems to end too early."""
+    try:
+        header(kind, content).load()
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        return "truncated" in str(error) or isinstance(error, EOFError)
+    return False
