@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import CLASSES
+from helpers import CLASSES
 
 from tlkeras import pictures, report
 from tlkeras.data.dataset import Data, Example, Excluded
