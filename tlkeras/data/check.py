@@ -1,4 +1,4 @@
-"""Every file is checked before training: what can be decoded is hashed, what cannot gets a reason. No file is touched."""
+"""Every file is checked before training: what can be decoded is hashed, what cannot gets a reason. None is touched."""
 
 from __future__ import annotations
 
@@ -165,9 +165,7 @@ def _absurd(width: int, height: int) -> str:
     short, long = sorted((width, height))
     if short >= 1 and short * long <= MAX_PIXELS and long <= MAX_RATIO * short:
         return ""
-    return (
-        f"absurd dimensions: {width} x {height}; at most {MAX_PIXELS:,} pixels, and {MAX_RATIO} times as long as wide"
-    )
+    return f"absurd dimensions, {width} x {height}: at most {MAX_PIXELS:,} pixels, {MAX_RATIO} times as long as wide"
 
 
 @functools.cache

@@ -21,9 +21,7 @@ def class_name(text: str, where: str) -> str:
         TlkerasError: It has control characters or is no UTF-8, so that no label file could hold it.
     """
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-        raise TlkerasError(
-            f"a class name is text of one line in UTF-8. Received: {ascii(text)} for {ascii(where)}; rename it"
-        )
+        raise TlkerasError(f"a class name is text of one line in UTF-8. Received: {text!a} for {where!a}; rename it")
     return unicodedata.normalize("NFC", text.strip())
 
 
