@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tlkeras"
 FLOORS = [
     ["errors", "files", "consoles", "zoo", "pth", "weights", "spec"],
     ["backbones", "data"],
-    ["heads", "trainable", "builder"],
+    ["heads", "trainable", "builder", "precision"],
     ["engine"],
     ["metrics", "evaluate", "report", "export", "predict"],
     ["run"],

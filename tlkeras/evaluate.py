@@ -12,6 +12,7 @@ from tlkeras import metrics
 from tlkeras.data.pipeline import evaluation_set
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import Estimate
+from tlkeras.precision import in_float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Evaluation:
 
 
 def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, seed: int = 0) -> Evaluation:
-    """Runs a classifier over labelled examples and counts what it gets right.
+    """Runs a classifier, in float32, over labelled examples and counts what it gets right.
 
     Args:
         model: Ends in the layer `logits`, a `ClassLogits`, whose class names are the ones that the labels mean.
@@ -86,7 +87,7 @@ def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, se
     classes = model.get_layer("logits").classes
     labels = _labels(examples, classes)
     images = evaluation_set(examples, classes, model.input_shape[1:3], batch_size)
-    logits = np.asarray(model.predict(images.map(lambda image, label: image), verbose=0), np.float32)
+    logits = in_float32(model).predict(images.map(lambda image, label: image), verbose=0)
     if not np.isfinite(logits).all():
         raise TlkerasError(
             "the model answers with NaN or infinity, so there is nothing to evaluate: its training diverged. "

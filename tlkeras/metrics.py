@@ -85,7 +85,7 @@ def headlines(logits: np.ndarray, labels: np.ndarray, seed: int = 0, resamples: 
 
 
 def _macro_f1(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Macro F1 of each row, over the classes that the row has among its labels or predictions (as scikit-learn does)."""
+    """Macro F1 of each row, over the classes among its labels or predictions, as scikit-learn takes them."""
     rows = np.arange(len(labels))[:, None] * classes
 
     def counts(values, weights=None):

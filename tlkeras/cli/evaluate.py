@@ -17,9 +17,9 @@ def command(run, data):
     """
     console = consoles.make()
 
-    from tlkeras.cli import show
+    from tlkeras.cli import show_evaluation
     from tlkeras.run import Run
 
     opened = Run(run)
-    show.evaluation(console, opened.evaluate(data, console=console))
+    show_evaluation.show(opened.evaluate(data, console=console), console)
     console.print(f"written: {opened.folder.metrics_of(data)}")

@@ -70,7 +70,7 @@ def command(data, named_data, output, spec_file, pairs, resume, dry_run, **optio
     console = consoles.make()
 
     from tlkeras import run as runs
-    from tlkeras.cli import show
+    from tlkeras.cli import show, show_evaluation
 
     if dry_run:
         show.dry_run(console, *runs.rehearse(spec, console))
@@ -78,7 +78,7 @@ def command(data, named_data, output, spec_file, pairs, resume, dry_run, **optio
     run = runs.train_spec(spec, output, resume=resume, console=console)
     if not run.folder.is_complete:
         judged = run.evaluate(console=console)
-        show_evaluation(console, judged)
+        show_evaluation.show(judged, console)
         run.report(judged)
         show.exported(console, run.export())
     show.what_was_made(console, run)

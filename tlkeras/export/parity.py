@@ -1,1 +1,105 @@
 """The proof of an export: it is loaded again, and answers as the model does on the training side."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tlkeras.data.dataset import Example
+from tlkeras.data.pipeline import evaluation_set
+from tlkeras.errors import TlkerasError
+from tlkeras.metrics import softmax
+from tlkeras.precision import in_float32
+
+TOLERANCE = 1e-4
+_BATCH = 32
+
+
+class ParityError(TlkerasError):
+    """An export that answers differently from the model it was made of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parity:
+    """How an export compares with its model.
+
+    `max_difference` is the largest difference of any probability or score on `count` images; `classes_equal` says
+    whether the named classes are the model's best, in its order, but for classes whose scores tie within the tolerance.
+    """
+
+    count: int
+    max_difference: float
+    classes_equal: bool
+
+
+def check(export: Path, model: keras.Model, files: Sequence[Path], tolerance: float = TOLERANCE) -> Parity:
+    """Loads an export and compares its answers on image files with those of `model.predict` in float32.
+
+    The model sees the images through the pipeline of training and evaluation; the export gets the bytes of the files.
+
+    Args:
+        export: Folder of the SavedModel.
+        model: The model that it was made of.
+        files: Image files, one or more, that can be decoded.
+        tolerance: Largest difference of a probability that passes.
+
+    Raises:
+        ParityError: The answers differ by more than the tolerance, are no numbers, or name other classes.
+        TlkerasError: A file cannot be read or decoded.
+    """
+    images = read(files)
+    signatures = tf.saved_model.load(str(export)).signatures
+    expected = softmax(_logits(model, files))
+    served = [_answers(signatures, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
+    probabilities, names, scores = (np.concatenate(parts) for parts in zip(*served, strict=True))
+
+    ranked = np.sort(expected, axis=-1)[:, ::-1][:, : scores.shape[1]]
+    difference = max(np.abs(probabilities - expected).max(), np.abs(scores - ranked).max())
+    index = {name: i for i, name in enumerate(model.get_layer("logits").classes)}
+    named = np.array([[index.get(name.decode(), -1) for name in row] for row in names])
+    named_scores = np.take_along_axis(expected, np.maximum(named, 0), axis=-1)
+    classes_equal = bool((named >= 0).all() and (np.abs(named_scores - ranked) <= tolerance).all())
+    # Put so that NaN does not pass.
+    if not (difference <= tolerance and classes_equal):
+        what = f"by up to {difference:.2g}" if classes_equal else "in the classes that it names"
+        raise ParityError(
+            f"the export differs from the model {what} on {len(images)} images (allowed: {tolerance:g}); "
+            f"it is not fit to serve"
+        )
+    return Parity(len(images), float(difference), classes_equal)
+
+
+def read(files: Sequence[Path]) -> list[bytes]:
+    """Reads the files to check with.
+
+    Raises:
+        TlkerasError: There are none, or one cannot be read.
+    """
+    if not files:
+        raise TlkerasError("an export is checked on images before it counts; give one file or more to check it with")
+    try:
+        return [Path(file).read_bytes() for file in files]
+    except OSError as error:
+        raise TlkerasError(f"cannot read {error.filename} to check the export with: {error.strerror}") from error
+
+
+def _logits(model: keras.Model, files: Sequence[Path]) -> np.ndarray:
+    classes = model.get_layer("logits").classes
+    examples = [Example(Path(file), str(file), classes[0]) for file in files]
+    images = evaluation_set(examples, classes, model.input_shape[1:3], _BATCH).map(lambda image, label: image)
+    try:
+        return in_float32(model).predict(images, verbose=0)
+    except tf.errors.InvalidArgumentError as error:
+        raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
+
+
+def _answers(signatures, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    images = tf.constant(images)
+    answer = signatures["serving_default"](image_bytes=images)
+    probabilities = signatures["probabilities"](image_bytes=images)["probabilities"]
+    return probabilities.numpy(), answer["classes"].numpy(), answer["scores"].numpy()

@@ -21,7 +21,15 @@ from tlkeras.export.versions import publish
 MODEL_JSON = "assets.extra/model.json"
 
 
-def export(model: keras.Model, folder: Path, check_files: Sequence[Path], *, metadata: dict | None = None) -> Path:
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """A version that was written, and how it compared with the model."""
+
+    path: Path
+    parity: parity.Parity
+
+
+def export(model: keras.Model, folder: Path, check_files: Sequence[Path], *, metadata: dict | None = None) -> Exported:
     """Writes the next numbered version of a model for TensorFlow Serving, once it has been seen to answer as the model.
 
     The signatures are those of `tlkeras.export.serving.Serving`. The class names stand in `assets/labels.txt` too, one
@@ -33,25 +41,22 @@ def export(model: keras.Model, folder: Path, check_files: Sequence[Path], *, met
         check_files: Image files on which the export is compared with the model, some dozens for good measure.
         metadata: Goes into `model.json` as it is.
 
-    Returns:
-        The folder of the new version.
-
     Raises:
         ParityError: The export answers differently from the model. It is then removed.
         TlkerasError: The folder cannot be written, or a check file cannot be read. Nothing is left behind.
     """
-    files = parity.read(check_files)
 
-    def fill(aside: Path) -> None:
+    def fill(aside: Path) -> parity.Parity:
         _save(Serving(model), model.get_layer("logits").classes, aside)
-        checked = parity.check(aside, model, files)
+        checked = parity.check(aside, model, check_files)
         about = _describe(model, checked, metadata)
         path = aside / MODEL_JSON
         path.parent.mkdir()
         path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return checked
 
     try:
-        return publish(Path(folder), fill)
+        return Exported(*publish(Path(folder), fill))
     except (OSError, tf.errors.OpError) as error:
         reason = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error.strerror
         raise TlkerasError(f"the export to {folder} failed, and nothing of it was kept: {reason}") from error

@@ -1,4 +1,4 @@
-"""A model as it is served: bytes of image files in, class names and scores out."""
+"""A model as it is served: bytes of image files in, class names and scores out, computed in float32."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import keras
 import tensorflow as tf
 
 from tlkeras.data.images import decode_and_resize
+from tlkeras.precision import in_float32
 
 TOP_K = 5
 
 
 class Serving(tf.Module):
-    """The three functions that a SavedModel of ours answers with; each takes `image_bytes`, strings of shape `(batch,)`.
+    """The three functions that an export answers with; each takes `image_bytes`, strings of shape `(batch,)`.
 
     `serving_default` gives `classes` (strings) and `scores` (float32), both `(batch, min(5, number of classes))`, best
     first; `probabilities` gives `probabilities`, float32 `(batch, number of classes)`; `features` gives `features`, the
@@ -23,18 +24,20 @@ class Serving(tf.Module):
 
     def __init__(self, model: keras.Model):
         super().__init__(name="serving")
+        model = in_float32(model)
         # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
         self.weights = [variable.value for variable in model.variables]
         image_size = tuple(model.input_shape[1:3])
         names = model.get_layer("logits").classes
         both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
 
+        @_serves
         def run(image_bytes):
             count = tf.shape(image_bytes)[0]
             # A blank image stands in for none: convolutions on the CPU mistake the shape of an empty batch.
             images = tf.cond(count > 0, lambda: decode(image_bytes), lambda: tf.zeros([1, *image_size, 3]))
             features, logits = both(images, training=False)
-            return tf.cast(features, tf.float32)[:count], tf.nn.softmax(tf.cast(logits, tf.float32))[:count]
+            return features[:count], tf.nn.softmax(logits)[:count]
 
         def decode(image_bytes):
             pixels = tf.TensorSpec([*image_size, 3], tf.float32)

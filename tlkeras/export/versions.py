@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 try:
     import fcntl
@@ -17,6 +18,8 @@ except ImportError:  # Windows has no such locks; what a killed exporter leaves 
 # TensorFlow Serving loads the folders whose name is a number, and passes over these.
 _UNFINISHED = ".unfinished-"
 
+T = TypeVar("T")
+
 
 def versions(folder: Path) -> list[Path]:
     """Lists the versions in an export folder, oldest first; none where there is no such folder."""
@@ -24,7 +27,7 @@ def versions(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name))
 
 
-def publish(folder: Path, fill: Callable[[Path], None]) -> Path:
+def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
     """Has a temporary folder filled, and puts it under the next free number of the export folder: whole, or not at all.
 
     Two at once get two numbers. What `fill` leaves on an error is removed, and so is what killed exporters left.
@@ -34,7 +37,7 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> Path:
         fill: Takes the temporary folder, writes into it, and raises when what it wrote must not be published.
 
     Returns:
-        The new version, `folder/N`.
+        The new version, `folder/N`, and what `fill` returned.
     """
     folder.mkdir(parents=True, exist_ok=True)
     guard = _lock(folder, wait=True)
@@ -49,8 +52,8 @@ def publish(folder: Path, fill: Callable[[Path], None]) -> Path:
         umask = os.umask(0)
         os.umask(umask)
         aside.chmod(0o777 & ~umask)
-        fill(aside)
-        return _number(aside, folder)
+        outcome = fill(aside)
+        return _number(aside, folder), outcome
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         _unlock(alive)

@@ -1,0 +1,65 @@
+"""Shared by all tests: a cache of their own, a small model, a few image files, and the real data where it is."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from helpers import make_tiny_model, write_photo
+from PIL import Image
+
+REPOSITORY = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps the tests out of the user's cache, also in the processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TLKERAS_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def photo_folder(tmp_path_factory) -> Path:
+    """A folder of three classes with 12 images of 40 x 40 pixels each: noise on red, green or blue."""
+    root = tmp_path_factory.mktemp("photos")
+    noise = np.random.default_rng(0)
+    for channel, name in enumerate(("red", "green", "blue")):
+        (root / name).mkdir()
+        for number in range(12):
+            pixels = noise.integers(0, 100, (40, 40, 3), np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(root / name / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def flowers() -> Path:
+    folder = SHARED / "flowers12"
+    if not folder.is_dir():
+        pytest.skip(f"needs the photos of flowers12 in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> keras.Model:
+    return make_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> list[Path]:
+    """JPEG, PNG, BMP and GIF files of several sizes and modes."""
+    folder = tmp_path_factory.mktemp("photos")
+    modes = {
+        "a.jpg": "RGB",
+        "b.png": "RGBA",
+        "c.jpeg": "L",
+        "d.png": "P",
+        "e.bmp": "RGB",
+        "f.gif": "P",
+        "g.jpg": "CMYK",
+    }
+    sizes = [(50, 40), (32, 32), (31, 97)]
+    return [write_photo(folder / name, i, sizes[i % 3], mode) for i, (name, mode) in enumerate(modes.items())]

@@ -1,0 +1,43 @@
+import pytest
+from helpers import make_tiny_model
+
+from tlkeras.errors import TlkerasError
+from tlkeras.export import savedmodel
+from tlkeras.export.parity import ParityError, check
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_model, photos, tmp_path_factory):
+    return savedmodel.export(tiny_model, tmp_path_factory.mktemp("export"), photos).path
+
+
+def test_an_export_is_as_its_model(exported, tiny_model, photos):
+    assert check(exported, tiny_model, photos) == check(exported, tiny_model, photos[:7])
+
+
+def test_an_altered_weight_is_seen(exported, photos):
+    model = make_tiny_model()
+    bias = model.get_layer("logits").bias
+    bias.assign(bias + [0.01, 0, 0, 0, 0, 0, 0])
+    with pytest.raises(ParityError, match=r"differs from the model by up to 0\.00\d+ on 7 images"):
+        check(exported, model, photos)
+    assert check(exported, model, photos, tolerance=0.01).max_difference > 1e-3
+
+
+def test_a_weight_that_is_no_number_is_seen(exported, photos):
+    model = make_tiny_model()
+    model.get_layer("logits").bias.assign([float("nan")] * 7)
+    with pytest.raises(ParityError):
+        check(exported, model, photos)
+
+
+def test_other_names_are_seen(exported, photos):
+    model = make_tiny_model(["ant", "bee", "cat", "dog", "eel", "fox", "yak"])
+    model.get_layer("logits").classes = ["bee", "ant", "cat", "dog", "eel", "fox", "gnu"]
+    with pytest.raises(ParityError, match="in the classes that it names"):
+        check(exported, model, photos)
+
+
+def test_a_check_needs_files(exported, tiny_model):
+    with pytest.raises(TlkerasError, match="one file or more"):
+        check(exported, tiny_model, [])

@@ -1,0 +1,81 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tlkeras.export.versions import publish, versions
+
+
+def fill(folder: Path) -> str:
+    (folder / "saved_model.pb").write_text("whole")
+    return "done"
+
+
+def test_numbers_count_up_from_one(tmp_path):
+    assert [publish(tmp_path / "export", fill) for _ in range(2)] == [
+        (tmp_path / "export" / "1", "done"),
+        (tmp_path / "export" / "2", "done"),
+    ]
+
+
+def test_the_newest_comes_last_and_other_folders_do_not_count(tmp_path):
+    for name in ("2", "10", "9"):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name)
+    (tmp_path / "11").mkdir()
+    (tmp_path / "latest").mkdir()
+    assert [path.name for path in versions(tmp_path)] == ["2", "9", "10"]
+    assert publish(tmp_path, fill)[0].name == "12"
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    def fail(folder):
+        fill(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish(tmp_path, fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_get_two_numbers(tmp_path):
+    both_are_full = threading.Barrier(2)
+
+    def fill_together(folder):
+        fill(folder)
+        both_are_full.wait(timeout=30)
+
+    threads = [threading.Thread(target=publish, args=(tmp_path, fill_together)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from tlkeras.export.versions import publish
+def fill(folder):
+    (folder / "saved_model.pb").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+publish(pathlib.Path(sys.argv[1]), fill)
+"""
+
+
+def test_what_a_killed_exporter_leaves_has_no_number_and_goes_with_the_next(tmp_path):
+    assert subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False).returncode < 0
+    (left,) = tmp_path.iterdir()
+    assert not left.name.isdecimal()
+    publish(tmp_path, fill)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_what_a_living_exporter_writes_is_left_alone(tmp_path):
+    def fill_while_another_does(folder):
+        publish(tmp_path, fill)
+        fill(folder)
+
+    assert publish(tmp_path, fill_while_another_does)[0].name == "2"

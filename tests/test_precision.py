@@ -1,0 +1,30 @@
+import keras
+import numpy as np
+import pytest
+from helpers import make_tiny_model
+
+from tlkeras.precision import in_float32
+
+
+@pytest.fixture
+def mixed_model():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield make_tiny_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_a_float32_model_stays_what_it_is(tiny_model):
+    assert in_float32(tiny_model) is tiny_model
+
+
+def test_a_mixed_model_answers_as_its_float32_twin(mixed_model):
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype(np.float32)
+    copy = in_float32(mixed_model)
+    keras.config.set_dtype_policy("float32")
+    twin = make_tiny_model()
+    twin.set_weights(mixed_model.get_weights())
+    np.testing.assert_array_equal(copy.predict(images, verbose=0), twin.predict(images, verbose=0))
+    assert np.abs(copy.predict(images, verbose=0) - mixed_model.predict(images, verbose=0)).max() > 0
+    assert copy.get_layer("logits").classes == mixed_model.get_layer("logits").classes

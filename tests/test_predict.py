@@ -1,0 +1,88 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers import CLASSES
+
+from tlkeras.errors import TlkerasError
+from tlkeras.export import savedmodel
+from tlkeras.predict import predict
+
+
+@pytest.fixture(scope="module")
+def run(tiny_model, photos, tmp_path_factory):
+    """A folder with what `predict` takes of a run."""
+    folder = tmp_path_factory.mktemp("run")
+    tiny_model.save(folder / "model.keras")
+    savedmodel.export(tiny_model, folder / "export", photos)
+    return folder
+
+
+TARGETS = ["", "model.keras", "export", "export/1"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_answers_alike(run, photos, target):
+    expected = list(predict(run / "model.keras", photos, top_k=9))
+    found = list(predict(run / target, photos, top_k=9, batch_size=3))
+    assert [p.file for p in found] == photos
+    assert [p.classes for p in found] == [p.classes for p in expected]
+    np.testing.assert_allclose([p.scores for p in found], [p.scores for p in expected], atol=1e-6)
+    assert all(sorted(p.classes) == CLASSES and p.scores == sorted(p.scores, reverse=True) for p in found)
+
+
+@pytest.mark.parametrize("target", ["model.keras", "export"])
+@pytest.mark.parametrize("batch_size", [1, 4, 32])
+def test_a_bad_file_does_not_disturb_its_neighbours(run, photos, tmp_path, target, batch_size):
+    bad = {"empty.jpg": b"", "text.png": b"hello", "short.jpg": photos[0].read_bytes()[:-200]}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    good = list(predict(run / target, photos, top_k=2))
+    empty, text, short = (tmp_path / name for name in bad)
+    mixed = list(predict(run / target, [empty, *photos[:3], text, *photos[3:], short], top_k=2, batch_size=batch_size))
+    assert [p.error for p in mixed if p.error] == ["empty: zero bytes", "not an image", "damaged or truncated JPEG"]
+    assert [p for p in mixed if not p.error] == good
+
+
+def test_a_folder_stands_for_its_images(run, photos, tmp_path):
+    (tmp_path / "in" / ".hidden").mkdir(parents=True)
+    for name in ("B.JPG", "a.jpg", "in/c.jpg", ".d.jpg", "in/.hidden/e.jpg"):
+        shutil.copy(photos[0], tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    found = [p.file.relative_to(tmp_path).as_posix() for p in predict(run, [tmp_path])]
+    assert found == ["B.JPG", "a.jpg", "in/c.jpg"]
+
+
+def test_a_prediction_goes_into_json(run, photos):
+    plain = json.loads(json.dumps(next(predict(run, photos, top_k=1)).to_dict()))
+    assert plain.keys() == {"file", "classes", "scores", "error"}
+    assert plain["file"] == str(photos[0])
+
+
+def test_the_newest_version_answers(run, photos, tmp_path):
+    shutil.copytree(run / "export" / "1", tmp_path / "9")
+    shutil.copytree(run / "export" / "1", tmp_path / "10")
+    about = tmp_path / "10" / "assets.extra" / "model.json"
+    about.write_text(about.read_text().replace("ant", "newest"))
+    (found,) = predict(tmp_path, photos[:1], top_k=7)
+    assert "newest" in found.classes
+
+
+def test_mistakes_are_told_before_anything_is_read(run, photos, tmp_path):
+    (tmp_path / "broken.keras").write_text("no zip")
+    shutil.copytree(run / "export" / "1", tmp_path / "foreign")
+    shutil.rmtree(tmp_path / "foreign" / "assets.extra")
+    for target, files, message in [
+        (tmp_path, photos, "neither model.keras nor saved_model.pb"),
+        (tmp_path / "none", photos, "does not exist"),
+        (tmp_path / "broken.keras", photos, "not a model of tlkeras, or it is damaged"),
+        (tmp_path / "foreign", photos, "not an export of tlkeras, or it is damaged"),
+        (run, [], "no files to predict"),
+        (run, [photos[0], tmp_path / "none.jpg"], "there is no file .*none.jpg"),
+        (run, [tmp_path], "no image files in"),
+    ]:
+        with pytest.raises(TlkerasError, match=message):
+            predict(target, files)
+    with pytest.raises(TlkerasError, match="1 or more"):
+        predict(run, photos, top_k=0)
