@@ -44,6 +44,7 @@ KINDS = {
     "png alpha": (with_alpha, "PNG"),
     "png palette": (lambda image: image.convert("P"), "PNG"),
     "png of 1 bit": (lambda image: image.convert("1"), "PNG"),
+    "png palette of 4 bits": (lambda image: image.quantize(9), "PNG"),
     "bmp": (lambda image: image, "BMP"),
     "bmp grey": (lambda image: image.convert("L"), "BMP"),
     "gif": (lambda image: image.convert("P"), "GIF"),
@@ -54,6 +55,12 @@ KINDS = {
 def test_every_kind_decodes_as_pillow_does(kind, picture, encoded):
     convert, suffix = KINDS[kind]
     content = encoded(convert(picture()), suffix)
+    assert np.abs(decoded(content) - by_pillow(content)).max() <= 1
+
+
+@pytest.mark.parametrize("colours", [2, 4, 16, 200])
+def test_transparent_palette_is_shown_on_white(colours, picture, encoded):
+    content = encoded(picture().quantize(colours), "PNG", transparency=1)
     assert np.abs(decoded(content) - by_pillow(content)).max() <= 1
 
 
