@@ -8,13 +8,20 @@ from tlkeras.errors import TlkerasError
 
 
 @pytest.fixture(scope="module")
-def model():
+def built():
     model = tlkeras.build(classes=["a", "b"], weights="random", image_size=32)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             # Signals fade out in an untrained network with frozen BatchNorm, and gradients with them.
             layer.gamma.assign(layer.gamma * 3.0)
             layer.beta.assign(layer.beta + 0.1)
+    return model, model.get_weights()
+
+
+@pytest.fixture
+def model(built):
+    model, weights = built
+    model.set_weights(weights)
     return model
 
 
