@@ -1,4 +1,4 @@
-"""Every file is checked before training: what can be decoded is hashed, what cannot gets a reason. No file is touched."""
+"""Every file is checked before training: what can be decoded is hashed, what cannot gets a reason. None is touched."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def reason_against(content: bytes) -> str:
         image = formats.header(kind, content)
     except (SyntaxError, OSError, ValueError) as error:
         # Two letters make no BMP: many a text begins with them.
-        return "not an image" if kind == "BMP" else f"damaged {kind}: {_short(error)}"
+        return "not an image" if kind == "BMP" else _damaged(kind, content, error)
     if reason := _absurd(*image.size):
         return reason
     if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or image.info.get("compression") in (1, 2)):
@@ -165,9 +165,7 @@ def _absurd(width: int, height: int) -> str:
     short, long = sorted((width, height))
     if short >= 1 and short * long <= MAX_PIXELS and long <= MAX_RATIO * short:
         return ""
-    return (
-        f"absurd dimensions: {width} x {height}; at most {MAX_PIXELS:,} pixels, and {MAX_RATIO} times as long as wide"
-    )
+    return f"absurd dimensions, {width} x {height}: at most {MAX_PIXELS:,} pixels, {MAX_RATIO} times as long as wide"
 
 
 @functools.cache
@@ -179,11 +177,14 @@ def _undecodable(kind: str, content: bytes) -> str:
     try:
         _decoder()(tf.constant(content))
     except tf.errors.OpError as error:
-        return f"truncated {kind}" if formats.is_truncated(kind, content) else f"damaged {kind}: {_short(error)}"
+        return _damaged(kind, content, error)
     return ""
 
 
-def _short(error: Exception) -> str:
-    """Takes what TensorFlow adds for its own developers off a message."""
+def _damaged(kind: str, content: bytes, error: Exception) -> str:
+    if formats.is_truncated(kind, content):
+        return f"truncated {kind}"
+    # What TensorFlow adds to a message is for its own developers.
     text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", getattr(error, "message", str(error)))
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:120]
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"damaged {kind}: {first[:120]}"

@@ -60,12 +60,15 @@ def _decode_jpeg(image_bytes):
 def _decode_png(image_bytes):
     image = tf.io.decode_png(image_bytes, channels=4)
     colours, alpha = image[..., :3], image[..., 3:]
+    # Where a file has no alpha, TensorFlow fills in the largest number of its bits a channel: for 4 bits 15, not 255.
+    bits = tf.minimum(tf.cast(tf.io.decode_raw(tf.strings.substr(image_bytes, 24, 1), tf.uint8)[0], tf.int32), 8)
+    filled_in = tf.cast(tf.bitwise.left_shift(1, bits) - 1, tf.uint8)
 
     def on_white():
         weight = tf.cast(alpha, tf.int32)
         return tf.cast((tf.cast(colours, tf.int32) * weight + 255 * (255 - weight) + 127) // 255, tf.uint8)
 
-    return tf.cond(tf.reduce_min(alpha) == 255, lambda: colours, on_white)
+    return tf.cond(tf.reduce_all(alpha == filled_in), lambda: colours, on_white)
 
 
 def _decode_other(image_bytes):

@@ -27,27 +27,41 @@ def find(name: str, *, data_dir: str = "", download: bool = False, **_) -> Sourc
         TlkerasError: TensorFlow Datasets is not installed, knows no such data set, has not got it, or it is not one of
             images with class labels.
     """
+    builder = _builder(name, data_dir)
+    if download:
+        builder.download_and_prepare()
+    if not builder.data_path.exists():
+        raise TlkerasError(
+            f"the data set {name!r} is not in {builder.data_path}: --download fetches it, --data-dir names another "
+            f"place to look in"
+        )
+    keys = _keys(builder, name)
+    version = re.sub(r"[^\w.]+", "-", f"tfds-{builder.info.full_name}")
+    return folder.find(str(materialised(version, lambda: _images(builder, *keys))))
+
+
+def _builder(name: str, data_dir: str):
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise TlkerasError("tfds: needs TensorFlow Datasets: pip install 'tlkeras[tfds]'") from error
     try:
-        builder = tfds.builder(name.replace(":", "/"), data_dir=data_dir or None)
+        return tfds.builder(name.replace(":", "/"), data_dir=data_dir or None)
     except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
-        raise TlkerasError(f"TensorFlow Datasets has no data set {name!r}: {str(error).splitlines()[0]}") from error
-    if download:
-        builder.download_and_prepare()
-    if not builder.data_path.exists():
-        raise TlkerasError(
-            f"the data set {name!r} is not in {builder.data_path}: --download fetches it, --data-dir names another place"
-        )
-    keys = builder.info.supervised_keys
-    if not keys or not isinstance(builder.info.features[keys[0]], tfds.features.Image):
-        raise TlkerasError(f"the data set {name!r} is not one of images with labels: its keys are {keys}")
-    if not isinstance(builder.info.features[keys[1]], tfds.features.ClassLabel):
-        raise TlkerasError(f"the label {keys[1]!r} of the data set {name!r} is not a class")
-    version = re.sub(r"[^\w.]+", "-", f"tfds-{builder.info.full_name}")
-    return folder.find(str(materialised(version, lambda: _images(builder, *keys))))
+        reason = str(error).strip().splitlines()[0]
+        raise TlkerasError(f"TensorFlow Datasets has no data set {name!r}: {reason}") from error
+
+
+def _keys(builder, name: str) -> tuple[str, str]:
+    """Gives the keys of image and label, of a data set that says what its input and its target are."""
+    import tensorflow_datasets as tfds
+
+    features, keys = builder.info.features, builder.info.supervised_keys
+    wanted = (tfds.features.Image, tfds.features.ClassLabel)
+    if keys and len(keys) == 2 and all(isinstance(features[key], kind) for key, kind in zip(keys, wanted, strict=True)):
+        return keys
+    held = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
+    raise TlkerasError(f"the data set {name!r} is not one of images, each with one class; it has {held}")
 
 
 def _images(builder, image_key: str, label_key: str) -> Iterator[tuple[str, bytes]]:
@@ -59,5 +73,6 @@ def _images(builder, image_key: str, label_key: str) -> Iterator[tuple[str, byte
     for split, part in (parts or dict.fromkeys(builder.info.splits, "")).items():
         undecoded = builder.as_dataset(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
         for number, example in enumerate(undecoded):
-            label = re.sub(r"[/\\\0]", "_", names(int(example[label_key])))
+            # A name that no folder can have, or that would hide it, is not worth refusing the data for.
+            label = re.sub(r"[/\\\0]|^\.", "_", names(int(example[label_key])))
             yield f"{'' if alone else f'{part}/'}{label}/{split}-{number:07}", example[image_key].numpy()
