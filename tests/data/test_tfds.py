@@ -10,13 +10,14 @@ from tlkeras.data import sources
 from tlkeras.errors import TlkerasError
 
 tfds = pytest.importorskip("tensorflow_datasets")
+pytest.importorskip("importlib_resources", reason="TensorFlow Datasets needs it, and does not say so")
 
 
 class TinyShapes(tfds.core.GeneratorBasedBuilder):
     """Images of two classes, one of them with an odd name."""
 
     VERSION = tfds.core.Version("1.2.0")
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="plain"), tfds.core.BuilderConfig(name="whole")]  # noqa: RUF012
+    BUILDER_CONFIGS = tuple(tfds.core.BuilderConfig(name=name) for name in ("plain", "whole", "offline"))
 
     def _info(self):
         features = {
@@ -29,6 +30,8 @@ class TinyShapes(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
+        if self.builder_config.name == "offline":
+            raise ConnectionError("no network here")
         if self.builder_config.name == "whole":
             return {"train": self._generate_examples(0)}
         return {"train": self._generate_examples(0), "test": self._generate_examples(100)}
@@ -118,3 +121,8 @@ def test_tensorflow_datasets_is_an_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(TlkerasError, match=r"pip install 'tlkeras\[tfds\]'"):
         sources.find("tfds:mnist")
+
+
+def test_download_that_fails(data_dir):
+    with pytest.raises(TlkerasError, match=r"'tiny_shapes:offline' cannot be downloaded: no network here"):
+        sources.find("tfds:tiny_shapes:offline", data_dir=data_dir, download=True)
