@@ -15,7 +15,7 @@ FLOORS = [
     ["backbones", "data"],
     ["heads", "trainable", "builder", "precision"],
     ["engine"],
-    ["metrics", "evaluate", "report", "export", "predict"],
+    ["metrics", "evaluate", "pictures", "report", "export", "predict"],
     ["run"],
     ["cli"],
 ]

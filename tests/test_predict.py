@@ -41,7 +41,8 @@ def test_a_bad_file_does_not_disturb_its_neighbours(run, photos, tmp_path, targe
     good = list(predict(run / target, photos, top_k=2))
     empty, text, short = (tmp_path / name for name in bad)
     mixed = list(predict(run / target, [empty, *photos[:3], text, *photos[3:], short], top_k=2, batch_size=batch_size))
-    assert [p.error for p in mixed if p.error] == ["empty: zero bytes", "not an image", "damaged or truncated JPEG"]
+    errors = [p.error for p in mixed if p.error]
+    assert all(word in error for word, error in zip(["empty", "not an image", "truncated"], errors, strict=True))
     assert [p for p in mixed if not p.error] == good
 
 

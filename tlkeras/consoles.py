@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+# Columns of a pipe or a log: more than any table has.
+_UNCUT = 1000
+
 
 def make() -> Console:
-    """Makes a console on standard output that neither marks up nor wraps what it is given."""
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    """Makes a console on standard output that shows text as it is, and tables uncut where there is no terminal."""
+    width = None if sys.stdout.isatty() else _UNCUT
+    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
 
 
 def quiet() -> Console:

@@ -3,7 +3,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from tlkeras.cli.show_evaluation import show_evaluation
+from tlkeras.cli.show_evaluation import show
 from tlkeras.evaluate import judge
 
 
@@ -12,7 +12,7 @@ def shown(classes: list[str], terminal: bool = False) -> str:
     logits = np.eye(len(classes), dtype=np.float32)[[1, *labels[1:]]]
     output = io.StringIO()
     console = Console(file=output, force_terminal=terminal, width=80, markup=False, highlight=False, soft_wrap=True)
-    show_evaluation(console, judge(logits, labels, classes, classes))
+    show(judge(logits, labels, classes, classes), console)
     return output.getvalue()
 
 

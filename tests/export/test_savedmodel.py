@@ -100,7 +100,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_model, photos, tmp_path
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(TlkerasError, match="nothing of it was kept: .*[Ff]ile too large"):
+        with pytest.raises(TlkerasError, match=r"nothing of it was kept: .*[Ff]ile too large"):
             savedmodel.export(tiny_model, tmp_path, photos)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

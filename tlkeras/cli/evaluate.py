@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tlkeras import consoles
+from tlkeras.cli import quiet
 
 
 @click.command("evaluate", short_help="Judge the model of a run on its test part, or on other data.")
@@ -17,8 +18,9 @@ def command(run, data):
     """
     console = consoles.make()
 
-    from tlkeras.cli import show_evaluation
-    from tlkeras.run import Run
+    with quiet.start():
+        from tlkeras.cli import show_evaluation
+        from tlkeras.run import Run
 
     opened = Run(run)
     show_evaluation.show(opened.evaluate(data, console=console), console)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tlkeras import consoles
+from tlkeras.cli import quiet
 
 
 @click.command("export", short_help="Write the next numbered SavedModel of a run.")
@@ -13,6 +14,8 @@ def command(run):
     """Write the model in the folder RUN as SavedModel RUN/export/N, N the next free number, and check its answers."""
     console = consoles.make()
 
-    from tlkeras.run import Run
+    with quiet.start():
+        from tlkeras.cli import show
+        from tlkeras.run import Run
 
-    Run(run).export(console=console)
+    show.exported(console, Run(run).export())

@@ -6,8 +6,10 @@ import json
 import sys
 
 import click
+from rich.table import Table
 
 from tlkeras import consoles
+from tlkeras.cli import quiet
 
 
 @click.command("predict", short_help="Name the classes of image files.")
@@ -17,17 +19,39 @@ from tlkeras import consoles
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 def command(target, files, top_k, as_json):
     """Name the classes of FILES, images or folders of images, with a run or an export."""
-    from tlkeras.predict import predict
+    with quiet.start():
+        from tlkeras.predict import predict
 
-    console, failed = consoles.make(), 0
-    for prediction in predict(target, files, top_k=top_k):
-        failed += prediction.error is not None
-        if as_json:
-            click.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
-        elif prediction.error is None:
-            answers = "  ".join(f"{n} {s:.3f}" for n, s in zip(prediction.classes, prediction.scores, strict=True))
-            console.print(f"{prediction.file}  {answers}")
-        else:
-            click.echo(f"{prediction.file}  not answered: {prediction.error}", err=True)
+    predictions = predict(target, files, top_k=top_k)
+    failed = show_json(predictions) if as_json else show_table(predictions)
     if failed:
         sys.exit(2)
+
+
+def show_json(predictions) -> int:
+    """Prints one object a line as the predictions come, and gives the number of files without an answer."""
+    failed = 0
+    for prediction in predictions:
+        failed += prediction.error is not None
+        click.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
+    return failed
+
+
+def show_table(predictions) -> int:
+    """Prints a table with the best classes of each file, and gives the number of files without an answer."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("class", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("then", no_wrap=True)
+    failed = 0
+    for prediction in predictions:
+        if prediction.error is not None:
+            failed += 1
+            table.add_row(str(prediction.file), "", "", f"not answered: {prediction.error}")
+            continue
+        (best, *others), (score, *scores) = prediction.classes, prediction.scores
+        then = "  ".join(f"{name} {value:.3f}" for name, value in zip(others, scores, strict=True))
+        table.add_row(str(prediction.file), best, f"{score:.3f}", then)
+    consoles.make().print(table)
+    return failed

@@ -6,15 +6,18 @@ from rich.console import Console
 from rich.table import Table
 
 from tlkeras.data.dataset import Data
+from tlkeras.export.savedmodel import Exported
 from tlkeras.run import Run
 from tlkeras.spec import RunSpec
 from tlkeras.trainable import Plan
 
 
 def dry_run(console: Console, spec: RunSpec, data: Data, plans: list[Plan]) -> None:
-    """Prints the resolved spec, the split and, for each phase, the stages and what trains."""
+    """Prints the resolved spec, the split, what is left out and, for each phase, what trains."""
     console.print(spec.to_toml())
     console.print(split(data))
+    for left_out in data.excluded:
+        console.print(f"left out: {left_out.name}: {left_out.reason}")
     for phase, plan in enumerate(plans, start=1):
         console.print(f"\nphase {phase}: trainable {plan.trainable}")
         console.print(stages(plan))
@@ -41,6 +44,15 @@ def stages(plan: Plan) -> Table:
     table.add_section()
     table.add_row("all", "", f"{total:,}", f"{trained:,}", f"{trained / total:.1%}", "")
     return table
+
+
+def exported(console: Console, export: Exported) -> None:
+    """Prints where an export lies and how it compared with the model."""
+    checked = export.parity
+    console.print(
+        f"\nexport {export.path}: answers {checked.count} test images as the model does "
+        f"(largest difference {checked.max_difference:.1e})"
+    )
 
 
 def what_was_made(console: Console, run: Run) -> None:

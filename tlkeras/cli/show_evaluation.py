@@ -14,7 +14,7 @@ TITLES = {"accuracy": "accuracy", "top5": "top-5 accuracy", "macro_f1": "macro F
 _WIDEST_MATRIX = 20
 
 
-def show_evaluation(console: Console, evaluation: Evaluation) -> None:
+def show(evaluation: Evaluation, console: Console) -> None:
     """Prints the headline numbers with their intervals, the scores of each class, and what was confused with what."""
     console.print(_headlines(evaluation))
     console.print(_per_class(evaluation))

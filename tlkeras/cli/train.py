@@ -8,6 +8,7 @@ import click
 
 from tlkeras import consoles
 from tlkeras import spec as specs
+from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
 
 _DATA = ("path_column", "label_column", "data_dir", "download", "split", "seed")
@@ -69,8 +70,9 @@ def command(data, named_data, output, spec_file, pairs, resume, dry_run, **optio
         raise TlkerasError("no run folder named: give --output RUN")
     console = consoles.make()
 
-    from tlkeras import run as runs
-    from tlkeras.cli import show, show_evaluation
+    with quiet.start():
+        from tlkeras import run as runs
+        from tlkeras.cli import show, show_evaluation
 
     if dry_run:
         show.dry_run(console, *runs.rehearse(spec, console))

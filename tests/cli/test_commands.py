@@ -1,0 +1,177 @@
+"""The commands as a user types them, in a process of their own where that matters."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tlkeras.cli import main
+
+FAST = ["--weights", "random", "--image-size", "32", "--epochs", "2"]
+
+
+def tlkeras(*arguments):
+    return [sys.executable, "-c", "from tlkeras.cli import main; main()", *map(str, arguments)]
+
+
+def run(*arguments):
+    return subprocess.run(tlkeras(*arguments), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def finished(photo_folder, tmp_path_factory):
+    """A run that went through all of `tlkeras train`, and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    done = run("train", photo_folder, "--output", folder, *FAST)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_run_leaves_everything(finished):
+    folder, printed = finished
+    made = {path.name for path in folder.iterdir()}
+    assert made == {
+        *("spec.toml", "split.csv", "excluded.csv", "history.csv", "metrics.json", "model.keras", "report.html"),
+        *("checkpoints", "tensorboard", "export"),
+    }
+    assert (folder / "export" / "1" / "saved_model.pb").is_file()
+    assert "epoch 2/2" in printed and "test accuracy" in printed and "next: tlkeras predict" in printed
+    assert "\x1b" not in printed
+
+
+def test_a_finished_run_is_not_done_again(finished, photo_folder):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    done = run("train", photo_folder, "--output", folder, *FAST, "--resume")
+    assert done.returncode == 0 and "epoch" not in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_evaluate_repeats_the_figures(finished):
+    folder, _ = finished
+    before = json.loads((folder / "metrics.json").read_text())
+    done = run("evaluate", folder)
+    assert done.returncode == 0 and "accuracy" in done.stdout
+    assert json.loads((folder / "metrics.json").read_text()) == before
+
+
+def test_evaluate_takes_other_data(finished, photo_folder):
+    folder, _ = finished
+    assert run("evaluate", folder, photo_folder).returncode == 0
+    other = [path for path in folder.glob("metrics-*.json")]
+    assert [json.loads(path.read_text())["count"] for path in other] == [36]
+    other[0].unlink()
+
+
+def test_run_and_export_predict_the_same(finished, photo_folder):
+    folder, _ = finished
+    files = [photo_folder / "red" / "00.png", photo_folder / "blue" / "03.png"]
+    answers = [
+        [json.loads(line) for line in run("predict", target, *files, "--json").stdout.splitlines()]
+        for target in (folder, folder / "export", folder / "export" / "1")
+    ]
+    assert [answer["classes"] for answer in answers[0]] == [answer["classes"] for answer in answers[1]]
+    assert answers[0][0]["scores"] == pytest.approx(answers[1][0]["scores"], abs=1e-4)
+    assert answers[1] == answers[2]
+
+
+def test_export_writes_the_next_number(finished):
+    folder, _ = finished
+    done = run("export", folder)
+    assert done.returncode == 0 and "export/2" in done.stdout
+    assert (folder / "export" / "2" / "saved_model.pb").is_file()
+
+
+def test_a_killed_run_continues_to_the_same_end(photo_folder, tmp_path):
+    settings = ["--image-size", "32", "--weights", "random", "--epochs", "3", "--fine-tune", "top:1"]
+    settings += ["--fine-tune-epochs", "2", "--augment", "light"]
+    assert run("train", photo_folder, "--output", tmp_path / "whole", *settings).returncode == 0
+    command = tlkeras("train", photo_folder, "--output", tmp_path / "killed", *settings, "--resume")
+    for epochs in (1, 4):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and finished_epochs(tmp_path / "killed") < epochs:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    for name in ("history.csv", "split.csv", "metrics.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def finished_epochs(folder):
+    history = folder / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
+def test_dry_run_shows_and_writes_nothing(photo_folder, tmp_path):
+    done = run("train", photo_folder, "--output", tmp_path / "run", "--dry-run", "--fine-tune", "top:2")
+    assert done.returncode == 0
+    for text in ('backbone = "efficientnet_lite0"', "red", "stage7", "phase 2: trainable top:2"):
+        assert text in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_spec_file_repeats_a_run(finished, tmp_path):
+    folder, _ = finished
+    done = run("train", "--spec", folder / "spec.toml", "--output", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    for name in ("history.csv", "split.csv", "spec.toml"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_path):
+    photos = tmp_path / "photos"
+    for file in photo_folder.rglob("*.png"):
+        (photos / file.parent.name).mkdir(parents=True, exist_ok=True)
+        (photos / file.parent.name / file.name).write_bytes(file.read_bytes())
+    (photos / "red" / "empty.jpg").touch()
+    (photos / "red" / "text.jpg").write_text("no image")
+    (photos / "blue" / "half.png").write_bytes((photo_folder / "blue" / "00.png").read_bytes()[:900])
+    done = run("train", photos, "--output", tmp_path / "run", *FAST)
+    assert done.returncode == 0 and "3 left out" in done.stdout
+    with (tmp_path / "run" / "excluded.csv").open(newline="") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {"red/empty.jpg", "red/text.jpg", "blue/half.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (
+            ["train", "{photos}", "--output", "{new}", "--backbone", "efficientnet_lte0"],
+            "Did you mean 'efficientnet_lite0'",
+        ),
+        (["train", "{new}", "--output", "{new}"], "does not exist"),
+        (["train", "{photos}/red", "--output", "{new}"], "no class folders"),
+        (["train", "{photos}", "--output", "{photos}/red/00.png/run"], "cannot be written"),
+        (["train", "{photos}", "--output", "{photos}"], "holds no run"),
+        (["train", "{photos}"], "--output"),
+        (["train", "--output", "{new}"], "no data named"),
+        (["train", "{photos}", "--output", "{new}", "--epochs", "none"], "epochs: legal is"),
+        (["train", "{photos}", "--output", "{new}", "--set", "epohcs=1"], "Did you mean 'epochs'"),
+        (["train", "{photos}", "--output", "{new}", "--trainable", "top:99"], "1 to 8 stages"),
+        (["train", "{photos}", "--output", "{new}", "--weights", "none.keras"], "none.keras"),
+        (["train", "digit:x", "--output", "{new}"], "Did you mean 'digits'"),
+        (["evaluate", "{photos}"], "is no run folder"),
+        (["export", "{new}"], "is no run folder"),
+        (["predict", "{photos}", "{photos}/red/00.png"], "photos"),
+        (["zoo", "show", "resnet51"], "Did you mean 'resnet50'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, photo_folder, tmp_path, capsys):
+    filled = [argument.format(photos=photo_folder, new=tmp_path / "new") for argument in arguments]
+    with pytest.raises(SystemExit) as left:
+        main(filled)
+    printed = capsys.readouterr().err
+    assert left.value.code == 2
+    assert message in printed and "Traceback" not in printed and len(printed.strip().splitlines()) <= 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_debug_shows_where(tmp_path):
+    assert "Traceback" in run("--debug", "evaluate", tmp_path).stderr
+    assert "Traceback" in run("evaluate", tmp_path, "--debug").stderr
