@@ -24,11 +24,7 @@ def light(image: tf.Tensor, image_size: int, seed: tf.Tensor) -> tf.Tensor:
 
 def strong(image: tf.Tensor, image_size: int, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors, cuts out 30 % of the area or more, and changes brightness, contrast and saturation by up to 30 %."""
-    image = _flip(_random_crop(image, image_size, seed, smallest=0.3), seed)
-    image = tf.image.stateless_random_brightness(image, 0.3 * 128, seed + [0, 3])
-    image = tf.image.stateless_random_contrast(image, 0.7, 1.3, seed + [0, 4])
-    image = tf.image.stateless_random_saturation(image, 0.7, 1.3, seed + [0, 5])
-    return tf.clip_by_value(image, 0.0, 255.0)
+    return _recolour(_flip(_random_crop(image, image_size, seed, smallest=0.3), seed), seed)
 
 
 AUGMENTATIONS = {"none": none, "light": light, "strong": strong}
@@ -47,6 +43,16 @@ def named(name: str):
 
 def _flip(image, seed):
     return tf.image.stateless_random_flip_left_right(image, seed + [0, 1])
+
+
+def _recolour(image, seed):
+    """Multiplies brightness, distance from grey and distance from the mean, each by 0.7 to 1.3."""
+    brightness, saturation, contrast = tf.unstack(tf.random.stateless_uniform([3], seed + [0, 3], 0.7, 1.3))
+    image = image * brightness
+    grey = tf.image.rgb_to_grayscale(image)
+    image = grey + (image - grey) * saturation
+    mean = tf.reduce_mean(grey)
+    return tf.clip_by_value(mean + (image - mean) * contrast, 0.0, 255.0)
 
 
 def _random_crop(image, image_size, seed, smallest):

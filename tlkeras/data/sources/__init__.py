@@ -56,5 +56,5 @@ def _parsed(source: str) -> tuple[str | None, str]:
     if source in _PLAIN or (colon and scheme in SCHEMES):
         return scheme, rest
     if colon and scheme.isalpha() and len(scheme) > 1 and not Path(source).exists():
-        raise unknown_name("kind of data source", scheme, ["a folder", "csv:FILE", "tfds:NAME", "digits"])
+        raise unknown_name("kind of data source", scheme, [*SCHEMES, "or a folder"])
     return None, source

@@ -27,9 +27,12 @@ def find(name: str, *, data_dir: str = "", download: bool = False, **_) -> Sourc
         TlkerasError: TensorFlow Datasets is not installed, knows no such data set, has not got it, or it is not one of
             images with class labels.
     """
-    builder = _builder(name, data_dir)
-    if download:
-        builder.download_and_prepare()
+    try:
+        builder = _builder(name, data_dir)
+        if download:
+            _download(builder, name)
+    except ImportError as error:
+        raise TlkerasError(f"tfds: needs TensorFlow Datasets: pip install 'tlkeras[tfds]' ({error})") from error
     if not builder.data_path.exists():
         raise TlkerasError(
             f"the data set {name!r} is not in {builder.data_path}: --download fetches it, --data-dir names another "
@@ -41,15 +44,24 @@ def find(name: str, *, data_dir: str = "", download: bool = False, **_) -> Sourc
 
 
 def _builder(name: str, data_dir: str):
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise TlkerasError("tfds: needs TensorFlow Datasets: pip install 'tlkeras[tfds]'") from error
+    import tensorflow_datasets as tfds
+
     try:
         return tfds.builder(name.replace(":", "/"), data_dir=data_dir or None)
     except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise TlkerasError(f"TensorFlow Datasets has no data set {name!r}: {reason}") from error
+
+
+def _download(builder, name: str) -> None:
+    import tensorflow_datasets as tfds
+
+    try:
+        builder.download_and_prepare()
+    # An assertion is how TensorFlow Datasets says that files must be fetched by hand.
+    except (OSError, tfds.download.DownloadError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TlkerasError(f"the data set {name!r} cannot be downloaded: {reason}") from error
 
 
 def _keys(builder, name: str) -> tuple[str, str]:
