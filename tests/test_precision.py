@@ -28,3 +28,13 @@ def test_a_mixed_model_answers_as_its_float32_twin(mixed_model):
     np.testing.assert_array_equal(copy.predict(images, verbose=0), twin.predict(images, verbose=0))
     assert np.abs(copy.predict(images, verbose=0) - mixed_model.predict(images, verbose=0)).max() > 0
     assert copy.get_layer("logits").classes == mixed_model.get_layer("logits").classes
+
+
+def test_bare_operations_are_copied_too():
+    image = keras.Input((8,))
+    branch = keras.layers.Dense(8, dtype="mixed_bfloat16")(image)
+    model = keras.Model(image, keras.layers.Dense(2, dtype="mixed_bfloat16")(branch + image))
+    copy = in_float32(model)
+    assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
+    ones = np.ones((1, 8), np.float32)
+    np.testing.assert_allclose(copy.predict(ones, verbose=0), model.predict(ones, verbose=0), atol=0.1)

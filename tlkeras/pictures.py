@@ -73,6 +73,7 @@ def learning_curve(
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=theme.ink)
         axes.set_xlabel("epoch", color=theme.ink)
         axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1))
+        axes.ticklabel_format(axis="y", useOffset=False)
         axes.grid(axis="y", color=theme.faint, linewidth=0.8)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.legend(frameon=False, labelcolor=theme.ink, loc="best")

@@ -18,5 +18,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _float32_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+def _float32_layer(layer: keras.Operation) -> keras.Operation:
+    # A functional model has bare operations in it where tensors were added by a plain +; they follow their inputs.
+    dtype = {"dtype": "float32"} if isinstance(layer, keras.layers.Layer) else {}
+    return type(layer).from_config({**layer.get_config(), **dtype})

@@ -143,6 +143,8 @@ def train(
         raise TlkerasError(f"the model has other classes than the data: {classes} against {data.classes}")
     folder = RunFolder(output)
     folder.check_usable(spec, resume)
+    if folder.has_split and _recorded(folder, spec).parts != data.parts:
+        raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
     engine.make_deterministic(spec.seed)
     return _train(model, data, spec, folder, console or consoles.quiet())
 
@@ -207,9 +209,9 @@ def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
-    if not folder.is_run:
-        data.write(folder.path)
+    if not folder.has_split:
         folder.write_spec(spec)
+        data.write(folder.path)
     engine.fit(model, data, spec, folder, console)
     run = Run(folder.path)
     run.model, run.data = model, data

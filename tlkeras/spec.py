@@ -60,7 +60,9 @@ class RunSpec:
         lambda value: len(value) == 3 and min(value) > 0 and abs(sum(value) - 1) < 1e-6,
         "three shares above 0 with a sum of 1",
     )
-    seed: int = _setting(0, "decides split, head, order and augmentation", **_at_least(0, "a whole number"))
+    seed: int = _setting(
+        0, "decides split, head, order and augmentation", lambda value: 0 <= value < 2**32, "a whole number below 2^32"
+    )
 
     backbone: str = _setting("efficientnet_lite0", "name of a card of the zoo")
     weights: str = _setting("imagenet", "imagenet, random, or a file of weights")

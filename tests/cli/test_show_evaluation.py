@@ -18,9 +18,14 @@ def shown(classes: list[str], terminal: bool = False) -> str:
 
 def test_a_small_matrix_is_shown_whole():
     lines = [line.split() for line in shown(["ant", "b]ee", "[red]cat"]).splitlines()]
-    assert lines[-4:-1] == [["ant", "1", "·", "1", "·"], ["b]ee", "2", "·", "1", "·"], ["[red]cat", "3", "·", "·", "1"]]
+    assert lines[-3:] == [["ant", "1", "·", "1", "·"], ["b]ee", "2", "·", "1", "·"], ["[red]cat", "3", "·", "·", "1"]]
     assert ["accuracy", "0.6667", "0.0000", "to", "1.0000"] in lines
     assert ["b]ee", "0.500", "1.000", "0.667", "1"] in lines
+
+
+def test_short_names_head_the_columns():
+    lines = [line.split() for line in shown(["7", "8"]).splitlines()]
+    assert lines[-3:] == [["7", "8"], ["7", "·", "1"], ["8", "·", "1"]]
 
 
 def test_of_many_classes_the_most_confused_are_shown():

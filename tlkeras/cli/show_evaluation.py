@@ -51,19 +51,25 @@ def _per_class(evaluation: Evaluation) -> Table:
 
 
 def _matrix(evaluation: Evaluation) -> Text:
-    """The confusion matrix as text: classes are numbered, so that the columns stay narrow; dots stand for zeros."""
-    width = max(3, len(str(evaluation.confusion.max())) + 1)
-    margin = max(cell_len(name) for name in evaluation.classes)
-    columns = "".join(f"{number:>{width}}" for number in range(1, len(evaluation.classes) + 1))
-    text = Text("Confusion: rows are true, columns predicted\n", style="")
-    text.stylize("bold")
-    text.append(f"{'':>{margin + 3}}{columns}\n", style="dim")
-    for t, name in enumerate(evaluation.classes):
-        text.append(f"{set_cell_size(name, margin)} ").append(f"{t + 1:>2}", style="dim")
+    """The confusion matrix as text, dots for zeros. Numbers stand for names that are too long to head a column."""
+    names, numbers = evaluation.classes, [str(i) for i in range(1, len(evaluation.classes) + 1)]
+    margin = max(map(cell_len, names))
+    headings = names if margin <= 3 else numbers
+    width = max(4, len(str(evaluation.confusion.max())) + 1)
+    rows = [f" {number:>2}" if headings is numbers else "" for number in numbers]
+
+    text = Text()
+    text.append("Confusion: rows are true, columns predicted\n", style="bold")
+    text.append(
+        " " * (margin + len(rows[0])) + "".join(" " * (width - cell_len(h)) + h for h in headings) + "\n", style="dim"
+    )
+    for t, name in enumerate(names):
+        text.append(set_cell_size(name, margin)).append(rows[t], style="dim")
         for p, times in enumerate(evaluation.confusion[t]):
             style = "green" if t == p else "red" if times else "dim"
-            text.append(f"{times if times else '·':>{width}}", style=style)
+            text.append(f"{times or '·':>{width}}", style=style)
         text.append("\n")
+    text.rstrip()
     return text
 
 

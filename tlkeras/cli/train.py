@@ -27,19 +27,31 @@ _TRAINING = (
     "fine_tune_learning_rate",
 )
 # What an option means when it is given without a value.
-_BARE = {"download": "true", "early_stopping": "3", "mixed_precision": "auto", "class_weights": "balanced"}
+_BARE = {"early_stopping": "3", "mixed_precision": "auto"}
+_METAVARS = {int: "N", float: "X", list: "X,X,X", str: "TEXT"}
 
 
 def _setting_options(command):
     items = {item.name: item for item in dataclasses.fields(specs.RunSpec)}
     defaults = specs.RunSpec()
     for name in reversed(_DATA + _MODEL + _TRAINING):
-        default, legal = getattr(defaults, name), items[name].metadata["legal"]
+        default, meaning, legal = (
+            getattr(defaults, name),
+            items[name].metadata["meaning"],
+            items[name].metadata["legal"],
+        )
         shown = ",".join(map(str, default)) if isinstance(default, list) else default
-        about = f"{items[name].metadata['meaning']}{f' ({legal})' if legal else ''}"
+        about = f"{meaning[0].upper()}{meaning[1:]}{f' ({legal})' if legal else ''}"
         bare = {"is_flag": False, "flag_value": _BARE[name]} if name in _BARE else {}
+        if isinstance(default, bool):
+            bare = {"is_flag": True, "flag_value": "true"}
         command = click.option(
-            f"--{name.replace('_', '-')}", name, default=None, help=f"{about}  [default: {shown}]", **bare
+            f"--{name.replace('_', '-')}",
+            name,
+            default=None,
+            metavar=_METAVARS.get(type(default)),
+            help=f"{about}{f'  [default: {shown}]' if shown != '' else ''}",
+            **bare,
         )(command)
     return command
 
