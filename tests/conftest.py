@@ -6,10 +6,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from helpers import make_tiny_model, write_photo
+from helpers import REPOSITORY, make_tiny_model, write_photo
 from PIL import Image
 
-REPOSITORY = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from tlkeras import heads
 from tlkeras.backbones.preprocess import Preprocess
 
+REPOSITORY = Path(__file__).parent.parent
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
 
 

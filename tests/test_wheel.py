@@ -1,0 +1,19 @@
+"""What is installed from a wheel is complete, without the checkout beside it."""
+
+import subprocess
+import sys
+import zipfile
+
+from helpers import REPOSITORY
+
+
+def test_the_wheel_has_cards_template_and_type_marker(tmp_path):
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, REPOSITORY]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    cards = {f"tlkeras_zoo/{card.name}" for card in (REPOSITORY / "zoo").glob("*.toml")}
+    assert len(cards) == 5 and cards <= names
+    modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tlkeras").rglob("*.py")}
+    assert modules <= names
+    assert {"tlkeras/report.html", "tlkeras/py.typed"} <= names
