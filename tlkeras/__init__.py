@@ -4,10 +4,9 @@ The names below are loaded when they are first used, so that importing tlkeras c
 """
 
 import importlib
+import importlib.util
 import os
 import sys
-
-import wrapt
 
 __version__ = "0.1.0"
 
@@ -35,14 +34,34 @@ def _require_tensorflow_backend() -> None:
         )
 
 
-def _register_layers(keras) -> None:
-    """Makes `keras.saving.load_model` know our layers, whichever of keras and tlkeras is imported first."""
-    for module in ("tlkeras.backbones.preprocess", "tlkeras.heads"):
-        importlib.import_module(module)
+class _AfterKeras:
+    """Registers our layers as soon as keras is imported, so that `keras.saving.load_model` knows them.
+
+    An import hook, since importing keras from here would cost every start-up the seconds that TensorFlow takes.
+    """
+
+    modules = ("tlkeras.backbones.preprocess", "tlkeras.heads")
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: (execute(module), self.register())
+        return spec
+
+    def register(self) -> None:
+        for module in self.modules:
+            importlib.import_module(module)
 
 
 _require_tensorflow_backend()
-wrapt.register_post_import_hook(_register_layers, "keras")
+if "keras" in sys.modules:
+    _AfterKeras().register()
+else:
+    sys.meta_path.insert(0, _AfterKeras())
 
 
 def __getattr__(name: str):
