@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from rich.console import Console
 from rich.table import Table
 
@@ -71,7 +73,7 @@ def what_was_made(console: Console, run: Run) -> None:
     console.print(f"\ntest accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f})\n")
     console.print(table)
     example = run.data.parts["test"][0].path
-    console.print(f"\nnext: tlkeras predict {export} {example}")
+    console.print(f"\nnext: tlkeras predict {shlex.quote(str(export))} {shlex.quote(str(example))}")
 
 
 def _table(*headings: str) -> Table:
