@@ -19,11 +19,6 @@ def make() -> Console:
     return Console(highlight=False, markup=False, soft_wrap=True, width=width)
 
 
-def quiet() -> Console:
-    """Makes a console that shows nothing."""
-    return Console(quiet=True)
-
-
 @contextlib.contextmanager
 def bar(console: Console, text: str) -> Iterator[Callable[..., None]]:
     """Shows a bar while the block runs, on a terminal only; it is gone afterwards.

@@ -61,12 +61,12 @@ class Run:
         Args:
             data: A data source, of which the test part is used, or all where it has none. The run's own test part
                 where not given.
-            console: Where progress is shown; nowhere where not given.
+            console: Where progress is shown; standard output where not given.
 
         Raises:
             TlkerasError: The data has classes that the model does not know, or nothing that can be used.
         """
-        examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.quiet())
+        examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.make())
         judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
         self.folder.write_metrics(judged.to_dict(), data)
         return judged
@@ -127,7 +127,7 @@ def train(
         data: Labelled images in three parts, from `tlkeras.data.load`.
         output: The run folder.
         resume: Continue the run in the folder, where there is one.
-        console: Where progress is shown; nowhere where not given.
+        console: Where progress is shown; standard output where not given.
         **settings: Settings of training, by the names of `tlkeras.RunSpec`: `epochs`, `batch_size`, `learning_rate`,
             `fine_tune`, …
 
@@ -146,7 +146,7 @@ def train(
     if folder.has_split and _recorded(folder, spec).parts != data.parts:
         raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
     engine.make_deterministic(spec.seed)
-    return _train(model, data, spec, folder, console or consoles.quiet())
+    return _train(model, data, spec, folder, console or consoles.make())
 
 
 def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool = False, console: Console) -> Run:
