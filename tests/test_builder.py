@@ -35,7 +35,7 @@ def test_logits_are_float32_under_mixed_precision():
     assert keras.backend.standardize_dtype(model(images()).dtype) == "float32"
 
 
-@pytest.mark.parametrize("first", ["import keras, tlkeras", "import tlkeras, keras"])
+@pytest.mark.parametrize("first", ["import keras, tlkeras", "import tlkeras, tensorflow, keras"])
 def test_a_saved_model_needs_nothing_else(model, tmp_path, first):
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images())

@@ -4,7 +4,6 @@ The names below are loaded when they are first used, so that importing tlkeras c
 """
 
 import importlib
-import importlib.util
 import os
 import sys
 
@@ -45,8 +44,9 @@ class _AfterKeras:
     def find_spec(self, name, path=None, target=None):
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, others), None)
+        # Being asked for is not being imported: TensorFlow only looks whether keras is there.
         if spec is not None:
             execute = spec.loader.exec_module
             spec.loader.exec_module = lambda module: (execute(module), self.register())

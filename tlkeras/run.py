@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -14,7 +15,7 @@ from tlkeras import builder, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.data import sources
-from tlkeras.data.dataset import Data, Example
+from tlkeras.data.dataset import PARTS, Data, Example
 from tlkeras.engine import strategy
 from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
@@ -44,8 +45,8 @@ class Run:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data of the run, with the split that it recorded."""
-        return _recorded(self.folder, self.spec)
+        """The data of the run, with the split that it recorded. Only the images of the test part need be there."""
+        return _recorded(self.folder, self.spec, verified=("test",))
 
     @property
     def history(self) -> keras.callbacks.History:
@@ -77,6 +78,9 @@ class Run:
             examples, excluded = data_room.load_all(data, progress=move, **options)
         for left_out in excluded:
             console.print(f"left out: {left_out.name}: {left_out.reason}")
+        trained_on = {example.sha256 for example in _recorded(self.folder, self.spec, ()).parts["train"]}
+        if known := sum(example.sha256 in trained_on for example in examples):
+            console.print(f"warning: the run was trained on {known} of these {len(examples)} images")
         return examples
 
     def report(self, judged: Evaluation) -> Path:
@@ -142,11 +146,12 @@ def train(
     if classes != data.classes:
         raise TlkerasError(f"the model has other classes than the data: {classes} against {data.classes}")
     folder = RunFolder(output)
-    folder.check_usable(spec, resume)
-    if folder.has_split and _recorded(folder, spec).parts != data.parts:
-        raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
-    engine.make_deterministic(spec.seed)
-    return _train(model, data, spec, folder, console or consoles.make())
+    with folder.held():
+        folder.check_usable(spec, resume)
+        if folder.has_split and _recorded(folder, spec).parts != data.parts:
+            raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
+        engine.make_deterministic(spec.seed)
+        return _train(model, data, spec, folder, console or consoles.make())
 
 
 def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool = False, console: Console) -> Run:
@@ -157,13 +162,14 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
     """
     folder = RunFolder(output)
     spec = _resolved(spec)
-    folder.check_usable(spec, resume)
-    if folder.is_trained:
-        console.print(f"{folder.path} is trained already")
-        return Run(output)
-    data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
-    with strategy.choose().scope():
-        return _train(_build(spec, data.classes), data, spec, folder, console)
+    with folder.held():
+        folder.check_usable(spec, resume)
+        if folder.is_trained:
+            console.print(f"{folder.path} is trained already")
+            return Run(output)
+        data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
+        with strategy.choose().scope():
+            return _train(_build(spec, data.classes), data, spec, folder, console)
 
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
@@ -180,12 +186,16 @@ def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     card = zoo.card(spec.backbone)
     changes = {"image_size": spec.image_size or card.input_size, "data": sources.absolute(spec.data)}
     if spec.weights not in ("imagenet", "random"):
-        changes["weights"] = str(Path(spec.weights).absolute())
+        changes["weights"] = str(Path(spec.weights).expanduser().absolute())
+        if not Path(changes["weights"]).is_file():
+            raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
+    if spec.data_dir:
+        changes["data_dir"] = str(Path(spec.data_dir).expanduser().absolute())
     return dataclasses.replace(spec, **changes)
 
 
-def _recorded(folder: RunFolder, spec: specs.RunSpec) -> Data:
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA})
+def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified)
 
 
 def _load(spec: specs.RunSpec, console: Console) -> Data:
@@ -209,9 +219,12 @@ def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
+    engine.check_phases(model, spec)
     if not folder.has_split:
         folder.write_spec(spec)
         data.write(folder.path)
+        if data.excluded:
+            console.print(f"the files left out are listed in {folder.path / 'excluded.csv'}")
     engine.fit(model, data, spec, folder, console)
     run = Run(folder.path)
     run.model, run.data = model, data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import tomllib
 import types
@@ -38,7 +39,7 @@ def _is_trainable(value: str) -> bool:
 
 
 _TRAINABLE = {"check": _is_trainable, "legal": "head, all, top:N (N stages from the output), or a pattern of names"}
-_POSITIVE = {"check": lambda value: value > 0, "legal": "a number above 0"}
+_POSITIVE = {"check": lambda value: 0 < value < math.inf, "legal": "a number above 0"}
 
 
 @dataclass(frozen=True)

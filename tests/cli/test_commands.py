@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -61,7 +64,8 @@ def test_evaluate_repeats_the_figures(finished):
 
 def test_evaluate_takes_other_data(finished, photo_folder):
     folder, _ = finished
-    assert run("evaluate", folder, photo_folder).returncode == 0
+    done = run("evaluate", folder, photo_folder)
+    assert "warning: the run was trained on 24 of these 36 images" in done.stdout
     other = [path for path in folder.glob("metrics-*.json")]
     assert [json.loads(path.read_text())["count"] for path in other] == [36]
     other[0].unlink()
@@ -132,7 +136,7 @@ def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_pat
     (photos / "red" / "text.jpg").write_text("no image")
     (photos / "blue" / "half.png").write_bytes((photo_folder / "blue" / "00.png").read_bytes()[:900])
     done = run("train", photos, "--output", tmp_path / "run", *FAST)
-    assert done.returncode == 0 and "3 left out" in done.stdout
+    assert done.returncode == 0 and "3 files left out" in done.stdout
     with (tmp_path / "run" / "excluded.csv").open(newline="") as file:
         assert {row["path"] for row in csv.DictReader(file)} == {"red/empty.jpg", "red/text.jpg", "blue/half.png"}
 
@@ -154,6 +158,7 @@ def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_pat
         (["train", "{photos}", "--output", "{new}", "--epochs", "none"], "epochs: legal is"),
         (["train", "{photos}", "--output", "{new}", "--set", "epohcs=1"], "Did you mean 'epochs'"),
         (["train", "{photos}", "--output", "{new}", "--trainable", "top:99"], "1 to 8 stages"),
+        (["train", "{photos}", "--output", "{new}", "--fine-tune", "top:99"], "1 to 8 stages"),
         (["train", "{photos}", "--output", "{new}", "--weights", "none.keras"], "none.keras"),
         (["train", "digit:x", "--output", "{new}"], "Did you mean 'digits'"),
         (["evaluate", "{photos}"], "is no run folder"),
@@ -175,3 +180,48 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, photo_folder,
 def test_debug_shows_where(tmp_path):
     assert "Traceback" in run("--debug", "evaluate", tmp_path).stderr
     assert "Traceback" in run("evaluate", tmp_path, "--debug").stderr
+
+
+def test_two_processes_do_not_train_in_one_folder(photo_folder, tmp_path):
+    command = tlkeras("train", photo_folder, "--output", tmp_path / "run", *FAST, "--set", "epochs=400")
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while first.poll() is None and not finished_epochs(tmp_path / "run"):
+        time.sleep(0.02)
+    second = run("train", photo_folder, "--output", tmp_path / "run", *FAST, "--set", "epochs=400", "--resume")
+    first.kill()
+    first.wait()
+    assert second.returncode == 2 and "another process is training in" in second.stderr
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished[0], tmp_path / "copied"))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "command"), [("model.keras", "evaluate"), ("metrics.json", "export"), ("split.csv", "evaluate")]
+)
+def test_a_damaged_run_says_which_file(copied, damaged, command, capsys):
+    (copied / damaged).write_bytes((copied / damaged).read_bytes()[:20])
+    with pytest.raises(SystemExit) as left:
+        main([command, str(copied)])
+    printed = capsys.readouterr().err
+    assert left.value.code == 2 and f"{damaged} is damaged" in printed
+
+
+def test_a_kill_between_checkpoint_and_history_loses_nothing(copied, photo_folder):
+    history = (copied / "history.csv").read_bytes()
+    (copied / "history.csv").unlink()
+    (copied / "model.keras").unlink()
+    (copied / ".unfinished-model.abc.keras").write_text("half")
+    done = run("train", photo_folder, "--output", copied, *FAST, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert (copied / "history.csv").read_bytes() == history
+    assert not list(copied.glob(".unfinished*"))
+
+
+def test_names_that_are_no_text_are_printed(finished, photo_folder, tmp_path):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png"))
+    odd.write_bytes((photo_folder / "red" / "00.png").read_bytes())
+    done = run("predict", finished[0] / "export", odd, "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["classes"]

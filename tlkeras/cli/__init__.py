@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -43,20 +44,30 @@ def main(arguments: list[str] | None = None) -> None:
         sys.excepthook = _one_line
     # TensorFlow's C++ side logs its start-up to standard error; what matters is raised as an exception anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    # File names need not be text that the terminal's encoding has.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
     try:
         group.main([argument for argument in arguments if argument != "--debug"], "tlkeras", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; what was finished is kept", 130)
+        _fail("interrupted; a run continues with --resume", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except (TlkerasError, OSError) as error:
         if debug:
             traceback.print_exc()
-        named = isinstance(error, OSError) and error.filename
-        _fail(f"{error.strerror}: {error.filename}" if named else str(error), 2)
+        _fail(_worded(error), 2)
+
+
+def _worded(error: TlkerasError | OSError) -> str:
+    if isinstance(error, TlkerasError):
+        return str(error)
+    if error.errno == errno.ENOSPC:
+        return "no space left on the device; make room, and --resume continues a run after its last finished epoch"
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error)
 
 
 def _fail(message: str, code: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -73,7 +76,9 @@ def what_was_made(console: Console, run: Run) -> None:
     console.print(f"\ntest accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f})\n")
     console.print(table)
     example = run.data.parts["test"][0].path
-    console.print(f"\nnext: tlkeras predict {shlex.quote(str(export))} {shlex.quote(str(example))}")
+    called = sys.argv[0]
+    program = called if Path(called).name == "tlkeras" and not shutil.which("tlkeras") else "tlkeras"
+    console.print(f"\nnext: {program} predict {shlex.quote(str(export))} {shlex.quote(str(example))}")
 
 
 def _table(*headings: str) -> Table:

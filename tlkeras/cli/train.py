@@ -6,7 +6,7 @@ import dataclasses
 
 import click
 
-from tlkeras import consoles
+from tlkeras import consoles, zoo
 from tlkeras import spec as specs
 from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
@@ -80,6 +80,7 @@ def command(data, named_data, output, spec_file, pairs, resume, dry_run, **optio
         raise TlkerasError("no data named: give a folder, csv:FILE, tfds:NAME or digits as DATA, or `data` in --spec")
     if not output and not dry_run:
         raise TlkerasError("no run folder named: give --output RUN")
+    zoo.card(spec.backbone)
     console = consoles.make()
 
     with quiet.start():

@@ -41,6 +41,8 @@ def show_card(name):
     """Show all that is known of the backbone NAME."""
     console = consoles.make()
     for key, value in zoo.card(name).to_dict().items():
+        if value is None:
+            continue
         if isinstance(value, (list, tuple)):
             value = "  ".join(map(str, value))
         console.print(f"{key:<12} {value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tlkeras.data import sources
 from tlkeras.data import split as splitting
@@ -45,6 +46,7 @@ def load(
     Raises:
         TlkerasError: There is no such source, or too little in it can be used.
     """
+    data_dir = str(Path(data_dir).expanduser().absolute()) if data_dir else ""
     options = {"path_column": path_column, "label_column": label_column, "data_dir": data_dir, "download": download}
     found = sources.find(source, **options)
     examples, excluded = _usable(found, progress)
@@ -78,10 +80,10 @@ def load_all(source: str, *, progress: Progress | None = None, **options) -> tup
     return examples, excluded
 
 
-def reload(folder: str | os.PathLike, settings: dict) -> Data:
+def reload(folder: str | os.PathLike, settings: dict, verified: Sequence[str] = PARTS) -> Data:
     """Restores the data of a run from the split that its folder recorded; see `Data.read`."""
     options = {key: settings[key] for key in ("path_column", "label_column", "data_dir", "download")}
-    return Data.read(folder, settings["data"], sources.root(settings["data"], **options), settings)
+    return Data.read(folder, settings["data"], sources.root(settings["data"], **options), settings, verified)
 
 
 def _usable(found: Source, progress: Progress | None) -> tuple[list[Example], list[Excluded]]:

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,7 +90,7 @@ class Data:
         """Says in one line what there is."""
         sizes = ", ".join(f"{len(self.parts[part]):,} {part}" for part in PARTS)
         total = sum(len(examples) for examples in self.parts.values())
-        left_out = f"; {len(self.excluded)} left out (see excluded.csv)" if self.excluded else ""
+        left_out = f"; {len(self.excluded)} files left out" if self.excluded else ""
         return f"{total:,} images, {len(self.classes)} classes: {sizes}{left_out}"
 
     def write(self, folder: str | os.PathLike) -> None:
@@ -101,7 +102,14 @@ class Data:
         atomic_write(Path(folder, "split.csv"), _csv(("path", "label", "part", "sha256"), rows))
 
     @classmethod
-    def read(cls, folder: str | os.PathLike, source: str, root: Path, settings: dict) -> Data:
+    def read(
+        cls,
+        folder: str | os.PathLike,
+        source: str,
+        root: Path,
+        settings: dict,
+        verified: Sequence[str] = PARTS,
+    ) -> Data:
         """Restores the split that `write` recorded, after making sure that its files are what they were.
 
         Args:
@@ -109,27 +117,32 @@ class Data:
             source: As in `load`.
             root: Folder that the recorded names are relative to.
             settings: As in `load`.
+            verified: Parts whose files must be there, unchanged.
 
         Raises:
-            TlkerasError: Files are missing or have changed; the message counts them and names the first.
+            TlkerasError: Files are missing or have changed; the message counts them and names the first. Or the record
+                itself is damaged.
         """
         if not Path(folder, "split.csv").is_file():
             raise TlkerasError(f"{folder} has no split.csv, so nothing says which images the run learnt from")
         examples = [
             Example(root / row["path"], row["path"], row["label"], row["part"], row["sha256"])
-            for row in _rows(Path(folder, "split.csv"))
+            for row in _rows(Path(folder, "split.csv"), ("path", "label", "part", "sha256"))
         ]
-        now = check.check([example.path for example in examples], root)
-        wrong = [e.name for e, checked in zip(examples, now, strict=True) if checked.sha256 != e.sha256]
+        needed = [example for example in examples if example.part in verified]
+        now = check.check([example.path for example in needed], root)
+        wrong = [e.name for e, checked in zip(needed, now, strict=True) if checked.sha256 != e.sha256]
         if wrong:
             first = ", ".join(map(ascii, wrong[:3]))
             raise TlkerasError(
-                f"{len(wrong)} of {len(examples)} files of the recorded split are missing or have changed since, in "
+                f"{len(wrong)} of {len(needed)} files of the recorded split are missing or have changed since, in "
                 f"{root}: {first}{', …' if len(wrong) > 3 else ''}; put them back, or start a new run"
             )
         parts = {part: [example for example in examples if example.part == part] for part in PARTS}
         classes = sorted({example.label for example in examples})
-        excluded = [Excluded(row["path"], row["reason"]) for row in _rows(Path(folder, "excluded.csv"))]
+        excluded = [
+            Excluded(row["path"], row["reason"]) for row in _rows(Path(folder, "excluded.csv"), ("path", "reason"))
+        ]
         return cls(source, root, classes, parts, excluded, [], settings)
 
 
@@ -142,6 +155,10 @@ def _csv(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return text.getvalue()
 
 
-def _rows(file: Path) -> list[dict]:
+def _rows(file: Path, columns: tuple[str, ...]) -> list[dict]:
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as opened:
-        return list(csv.DictReader(opened))
+        reader = csv.DictReader(opened)
+        rows = list(reader)
+    if tuple(reader.fieldnames or ()) != columns or any(None in row or None in row.values() for row in rows):
+        raise TlkerasError(f"{file} is damaged: its columns are no longer {', '.join(columns)}; start a new run")
+    return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -100,7 +101,9 @@ class Checkpoint:
             TlkerasError: The validation loss never was a number.
         """
         if not progress.best_epoch:
-            raise TlkerasError("training diverged: the validation loss was never a number; lower --learning-rate")
+            raise TlkerasError(
+                "training diverged: the validation loss was never a number; lower learning_rate, in another output"
+            )
         _assign(self._best(progress), "model", model)
 
     def _best(self, progress: Progress) -> Path:
@@ -119,7 +122,7 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _open(path: Path):
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise TlkerasError(
             f"the checkpoint {path} cannot be read ({error}); start again with another output"
         ) from error

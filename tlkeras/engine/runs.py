@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
 import re
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 
 from tlkeras import spec as specs
 from tlkeras.errors import TlkerasError
-from tlkeras.files import atomic_write
+from tlkeras.files import atomic_write, exclusive, is_leftover, remove_leftovers
+from tlkeras.weights import cache_folder
 
 
 class RunFolder:
@@ -55,7 +60,9 @@ class RunFolder:
         """Names the file of metrics: of the run's own test part, or of other data."""
         if not data:
             return self.path / "metrics.json"
-        return self.path / f"metrics-{re.sub(r'[^A-Za-z0-9]+', '-', data).strip('-')}.json"
+        name = re.sub(r"[^A-Za-z0-9]+", "-", Path(data).name).strip("-")[:40]
+        mark = hashlib.sha256(data.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return self.path / f"metrics-{f'{name}-' if name else ''}{mark}.json"
 
     def read_spec(self) -> specs.RunSpec:
         """Reads the spec of the run in the folder.
@@ -86,8 +93,25 @@ class RunFolder:
                 raise TlkerasError(
                     f"{self.path} holds this run already; --resume continues it, another output starts again"
                 )
-        elif existing == self.path.absolute() and any(self.path.iterdir()):
+        elif existing == self.path.absolute() and any(not is_leftover(path) for path in self.path.iterdir()):
             raise TlkerasError(f"{self.path} is not empty and holds no run; choose another output")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Holds the folder for this process, and clears away what a killed one left half-written.
+
+        The lock lies in the cache, so that a folder that nothing was written to need not exist.
+
+        Raises:
+            TlkerasError: Another process of this machine holds it.
+        """
+        name = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
+        with exclusive(cache_folder() / "locks" / name) as alone:
+            if not alone:
+                raise TlkerasError(f"another process is training in {self.path}; choose another output")
+            for folder in (self.path, self.checkpoints):
+                remove_leftovers(folder)
+            yield
 
     def write_spec(self, spec: specs.RunSpec) -> None:
         """Writes the spec, which makes the folder a run folder."""
@@ -106,7 +130,12 @@ class RunFolder:
         """
         if not self.is_trained:
             raise TlkerasError(f"the run {self.path} is not trained to its end; continue it with --resume")
-        return keras.saving.load_model(self.model_file)
+        try:
+            return keras.saving.load_model(self.model_file)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise TlkerasError(
+                f"{self.model_file} is damaged; remove it, and `tlkeras train` with --resume makes it again"
+            ) from error
 
     def write_metrics(self, metrics: dict, data: str | None = None) -> None:
         """Writes the metrics of the run's own test part, or of other data, as JSON."""
@@ -115,7 +144,10 @@ class RunFolder:
     def read_metrics(self) -> dict:
         """Reads the metrics of the run's own test part; empty where it was not evaluated yet."""
         file = self.metrics_of(None)
-        return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        try:
+            return json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        except ValueError as error:
+            raise TlkerasError(f"{file} is damaged; `tlkeras evaluate {self.path}` writes it again") from error
 
     def write_history(self, epochs: list[dict]) -> None:
         """Writes one line an epoch, over all phases."""

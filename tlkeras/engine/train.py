@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import keras
@@ -17,6 +19,7 @@ from tlkeras.engine import strategy
 from tlkeras.engine.callbacks import KeepEpoch, ShowEpoch
 from tlkeras.engine.checkpoint import Checkpoint
 from tlkeras.engine.runs import RunFolder
+from tlkeras.errors import TlkerasError
 from tlkeras.files import written_aside
 from tlkeras.spec import RunSpec
 
@@ -36,6 +39,16 @@ def phases(spec: RunSpec) -> list[Phase]:
     if not spec.fine_tune:
         return [first]
     return [first, Phase(spec.fine_tune, spec.fine_tune_epochs, spec.fine_tune_learning_rate)]
+
+
+def check_phases(model: keras.Model, spec: RunSpec) -> None:
+    """Makes the plan of each phase, so that one that means nothing is found before any training.
+
+    Raises:
+        TlkerasError: As `tlkeras.trainable.plan`.
+    """
+    for phase in phases(spec):
+        trainable.plan(model, phase.trainable, spec.batch_norm)
 
 
 def make_deterministic(seed: int) -> None:
@@ -62,8 +75,14 @@ class _Training:
     def run(self) -> None:
         if self._progress.epochs:
             self._checkpoint.restore_model(self._model)
+            # A kill may have come between the two files of the last epoch.
+            self._folder.write_history(self._progress.epochs)
             self._console.print(f"continuing after epoch {len(self._progress.epochs)}")
-        for phase in phases(self._spec)[self._progress.phase :]:
+        plans = phases(self._spec)
+        for number, phase in enumerate(plans[self._progress.phase :], start=self._progress.phase + 1):
+            if len(plans) > 1:
+                about = f"{phase.trainable}, learning rate {phase.learning_rate:g}"
+                self._console.print(f"phase {number} of {len(plans)}: {about}")
             self._prepare(phase)
             self._fit(phase)
             self._progress.next_phase()
@@ -101,7 +120,7 @@ class _Training:
             augment=spec.augment,
         )
         show = ShowEpoch(self._console, last, steps)
-        with contextlib.closing(show):
+        with contextlib.closing(show), _readable():
             self._model.fit(
                 training,
                 initial_epoch=begun,
@@ -117,6 +136,15 @@ class _Training:
                     keras.callbacks.TensorBoard(self._folder.tensorboard, write_graph=False),
                 ],
             )
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+        reason = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])
+        raise TlkerasError(f"an image could not be read any more: {reason}; put it back and --resume") from error
 
 
 def class_weights(data: Data) -> dict[int, float]:
