@@ -56,7 +56,7 @@ def test_ten_damaged_files_in_ten_ways(make_images, picture, encoded):
     (folder / "png named.jpg").write_bytes(encoded(picture(99), "PNG"))
     loaded = data.load(str(folder.parent))
     assert set(reasons(loaded)) == {f"a/{name}" for name in [*damaged, "link.png"]}
-    assert loaded.summary() == "17 images, 2 classes: 11 train, 3 val, 3 test; 10 left out (see excluded.csv)"
+    assert loaded.summary() == "17 images, 2 classes: 11 train, 3 val, 3 test; 10 files left out"
     assert reasons(loaded)["a/copy.png"] == "the same picture as a/000.png"
     assert reasons(loaded)["a/link.png"] == "a broken link"
 
