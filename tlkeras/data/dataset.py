@@ -90,7 +90,8 @@ class Data:
         """Says in one line what there is."""
         sizes = ", ".join(f"{len(self.parts[part]):,} {part}" for part in PARTS)
         total = sum(len(examples) for examples in self.parts.values())
-        left_out = f"; {len(self.excluded)} files left out" if self.excluded else ""
+        excluded = len(self.excluded)
+        left_out = f"; {excluded:,} {'file' if excluded == 1 else 'files'} left out" if excluded else ""
         return f"{total:,} images, {len(self.classes)} classes: {sizes}{left_out}"
 
     def write(self, folder: str | os.PathLike) -> None:
