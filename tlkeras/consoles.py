@@ -1,13 +1,17 @@
-"""The terminal: one console for all output, and a bar for long work. Pipes, logs and `NO_COLOR` get plain text."""
+"""The terminal: one console for all output, one kind of table, and a bar for long work.
+
+Pipes, logs and `NO_COLOR` get plain text.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 # Columns of a pipe or a log: more than any table has.
 _UNCUT = 1000
@@ -17,6 +21,14 @@ def make() -> Console:
     """Makes a console on standard output that shows text as it is, and tables uncut where there is no terminal."""
     width = None if sys.stdout.isatty() else _UNCUT
     return Console(highlight=False, markup=False, soft_wrap=True, width=width)
+
+
+def table(*headings: str, words: Collection[str] = ()) -> Table:
+    """Makes a table without lines: words on the left of the first column and of those named, numbers on the right."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        made.add_column(heading, justify="left" if index == 0 or heading in words else "right", no_wrap=True)
+    return made
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from tlkeras import metrics
-from tlkeras.data.pipeline import evaluation_set
+from tlkeras.data.pipeline import image_set
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import Estimate
 from tlkeras.precision import in_float32
@@ -86,8 +86,8 @@ def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, se
     """
     classes = model.get_layer("logits").classes
     labels = _labels(examples, classes)
-    images = evaluation_set(examples, classes, model.input_shape[1:3], batch_size)
-    logits = in_float32(model).predict(images.map(lambda image, label: image), verbose=0)
+    images = image_set([example.path for example in examples], model.input_shape[1:3], batch_size)
+    logits = in_float32(model).predict(images, verbose=0)
     if not np.isfinite(logits).all():
         raise TlkerasError(
             "the model answers with NaN or infinity, so there is nothing to evaluate: its training diverged. "

@@ -13,7 +13,8 @@ try:
 except ImportError:  # Windows has no such locks.
     fcntl = None
 
-_ASIDE = ".unfinished-"
+# Begins the name of whatever is still being written. TensorFlow Serving passes over folders that are called so.
+UNFINISHED = ".unfinished-"
 
 
 @contextlib.contextmanager
@@ -21,18 +22,22 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside `path` to write to; renames it to `path` on success and removes it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_ASIDE}{path.stem[:40]}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{UNFINISHED}{path.stem[:40]}.", suffix=path.suffix)
     os.close(handle)
     aside = Path(name)
     try:
         yield aside
-        # mkstemp makes files private; a result is as readable as any other file of the user.
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o666 & ~umask)
+        make_public(aside)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def make_public(path: Path) -> None:
+    """Makes a temporary file or folder, which is private, as readable as any other of the user."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def atomic_write(path: str | os.PathLike, data: str | bytes) -> None:
@@ -45,29 +50,42 @@ def atomic_write(path: str | os.PathLike, data: str | bytes) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Says whether a file is one that a killed process had not finished."""
-    return path.name.startswith(_ASIDE) and path.is_file()
+    return path.name.startswith(UNFINISHED) and path.is_file()
 
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes had not finished. Only for a folder that no other process writes to."""
-    for path in folder.glob(f"{_ASIDE}*"):
+    for path in folder.glob(f"{UNFINISHED}*"):
         if is_leftover(path):
             path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[bool]:
-    """Holds a lock file while the block runs; the operating system lets go of it when the process dies.
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
+    """Holds a lock on a file or folder while the block runs; the operating system lets go of it when the process dies.
+
+    Args:
+        path: An existing file or folder.
+        wait: Wait until the lock is free.
 
     Yields:
-        Whether the lock was free; True as well where there are no locks.
+        Whether the lock was free; None where the system or the file system knows no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    descriptor = os.open(path, os.O_RDONLY) if fcntl else None
+    try:
+        yield _lock(descriptor, wait)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int | None, wait: bool) -> bool | None:
+    if descriptor is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True

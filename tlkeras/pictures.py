@@ -81,11 +81,10 @@ def learning_curve(
     return _chart((5.4, 3.3), draw)
 
 
-def confusion_picture(confusion: np.ndarray) -> Chart:
-    """Draws a confusion matrix that is too large for numbers: each row as shares of its class, dark is much."""
+def confusion_picture(shares: np.ndarray) -> Chart:
+    """Draws a confusion matrix that is too large for numbers: rows are shares of their class, 0..1, dark is much."""
 
     def draw(axes: Axes, theme: Theme) -> None:
-        shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
         colours = LinearSegmentedColormap.from_list("shares", [(*_rgb(theme.validation), 0.0), theme.validation])
         # The square root lifts the few mistakes out of the background.
         axes.imshow(np.sqrt(shares), cmap=colours, vmin=0, vmax=1, interpolation="nearest")

@@ -17,7 +17,7 @@ from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError
 from tlkeras.export.savedmodel import MODEL_JSON
 from tlkeras.export.serving import Serving
-from tlkeras.export.versions import versions
+from tlkeras.versions import versions
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 

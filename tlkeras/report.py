@@ -66,15 +66,16 @@ def write(
         for name in _CURVES
         if len(history.get(name, []))
     ]
+    shares = evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1)
     large = len(evaluation.classes) > _WIDEST_TABLE
     page = _template().render(
         title=title,
         spec=spec.strip(),
         evaluation=evaluation,
         headlines=[(_TITLES[name], name, estimate) for name, estimate in evaluation.headlines.items()],
-        shares=evaluation.confusion / np.maximum(evaluation.confusion.sum(axis=1, keepdims=True), 1),
+        shares=shares,
         curves=curves,
-        confusion=pictures.confusion_picture(evaluation.confusion) if large else None,
+        confusion=pictures.confusion_picture(shares) if large else None,
         mistakes=worst_mistakes(evaluation, data.parts["test"]),
         wrong=int(evaluation.count - np.trace(evaluation.confusion)),
         data=data,

@@ -23,7 +23,7 @@ from tlkeras.errors import TlkerasError
 from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
-_DATA = ("data", "split", "seed", "path_column", "label_column", "data_dir", "download")
+_DATA = ("data", "split", "seed", *sources.OPTIONS)
 _RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
 
 
@@ -74,7 +74,7 @@ class Run:
 
     def _others(self, data: str, console: Console) -> list[Example]:
         with consoles.bar(console, "checking images") as move:
-            options = {key: getattr(self.spec, key) for key in ("path_column", "label_column", "data_dir", "download")}
+            options = {key: getattr(self.spec, key) for key in sources.OPTIONS}
             examples, excluded = data_room.load_all(data, progress=move, **options)
         for left_out in excluded:
             console.print(f"left out: {left_out.name}: {left_out.reason}")

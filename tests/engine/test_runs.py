@@ -44,4 +44,6 @@ def test_history_survives_the_file(folder):
 def test_the_newest_export_has_the_highest_number(folder):
     for name in ("1", "9", "10", ".tmp-11"):
         (folder.exports / name).mkdir(parents=True)
+        (folder.exports / name / "saved_model.pb").touch()
+    (folder.exports / "11").mkdir()
     assert folder.newest_export.name == "10"

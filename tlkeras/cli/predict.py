@@ -6,7 +6,6 @@ import json
 import sys
 
 import click
-from rich.table import Table
 
 from tlkeras import consoles
 from tlkeras.cli import quiet
@@ -39,11 +38,8 @@ def show_json(predictions) -> int:
 
 def show_table(predictions) -> int:
     """Prints a table with the best classes of each file, and gives the number of files without an answer."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    table.add_column("class", no_wrap=True)
-    table.add_column("score", justify="right")
-    table.add_column("then", no_wrap=True)
+    table = consoles.table("file", "class", "score", "then", words=("class", "then"))
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
     failed = 0
     for prediction in predictions:
         if prediction.error is not None:

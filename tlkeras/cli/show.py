@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tlkeras import consoles
 from tlkeras.data.dataset import Data
 from tlkeras.export.savedmodel import Exported
 from tlkeras.run import Run
@@ -30,7 +31,7 @@ def dry_run(console: Console, spec: RunSpec, data: Data, plans: list[Plan]) -> N
 
 def split(data: Data) -> Table:
     """Makes a table of how many images of each class each part has."""
-    table = _table("class", "train", "val", "test")
+    table = consoles.table("class", "train", "val", "test")
     for name, counts in data.counts().items():
         table.add_row(name, *(str(counts[part]) for part in ("train", "val", "test")))
     table.add_section()
@@ -40,7 +41,7 @@ def split(data: Data) -> Table:
 
 def stages(plan: Plan) -> Table:
     """Makes a table of the stages from input to output: their parameters, and what of them trains."""
-    table = _table("stage", "layers", "parameters", "trained", "trains", "BatchNorm")
+    table = consoles.table("stage", "layers", "parameters", "trained", "trains", "BatchNorm")
     for stage in plan.stages:
         counts = (f"{len(stage.layers)}", f"{stage.parameters:,}", f"{stage.trained_parameters:,}")
         table.add_row(stage.name, *counts, stage.trains, stage.batch_norm)
@@ -79,10 +80,3 @@ def what_was_made(console: Console, run: Run) -> None:
     called = sys.argv[0]
     program = called if Path(called).name == "tlkeras" and not shutil.which("tlkeras") else "tlkeras"
     console.print(f"\nnext: {program} predict {shlex.quote(str(export))} {shlex.quote(str(example))}")
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
-    return table

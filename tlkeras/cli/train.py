@@ -11,35 +11,18 @@ from tlkeras import spec as specs
 from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
 
-_DATA = ("path_column", "label_column", "data_dir", "download", "split", "seed")
-_MODEL = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
-_TRAINING = (
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "optimizer",
-    "augment",
-    "class_weights",
-    "early_stopping",
-    "mixed_precision",
-    "fine_tune",
-    "fine_tune_epochs",
-    "fine_tune_learning_rate",
-)
 # What an option means when it is given without a value.
 _BARE = {"early_stopping": "3", "mixed_precision": "auto"}
 _METAVARS = {int: "N", float: "X", list: "X,X,X", str: "TEXT"}
 
 
 def _setting_options(command):
-    items = {item.name: item for item in dataclasses.fields(specs.RunSpec)}
     defaults = specs.RunSpec()
-    for name in reversed(_DATA + _MODEL + _TRAINING):
-        default, meaning, legal = (
-            getattr(defaults, name),
-            items[name].metadata["meaning"],
-            items[name].metadata["legal"],
-        )
+    for item in reversed(dataclasses.fields(specs.RunSpec)):
+        name, default = item.name, getattr(defaults, item.name)
+        meaning, legal = item.metadata["meaning"], item.metadata["legal"]
+        if name == "data":
+            continue
         shown = ",".join(map(str, default)) if isinstance(default, list) else default
         about = f"{meaning[0].upper()}{meaning[1:]}{f' ({legal})' if legal else ''}"
         bare = {"is_flag": False, "flag_value": _BARE[name]} if name in _BARE else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from tlkeras import consoles, zoo
 
@@ -16,22 +15,12 @@ def command():
 @command.command("list")
 def list_cards():
     """List all backbones."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, side in (
-        ("name", "left"),
-        ("input", "right"),
-        ("features", "right"),
-        ("parameters", "right"),
-        ("ImageNet top-1", "right"),
-        ("source", "left"),
-        ("license", "left"),
-    ):
-        table.add_column(heading, justify=side, no_wrap=True)
+    headings = ("name", "input", "features", "parameters", "ImageNet top-1", "source", "license")
+    table = consoles.table(*headings, words=("source", "license"))
     for card in zoo.cards().values():
         top1 = f"{card.top1:.1%}" if card.top1 else ""
         parameters = f"{card.parameters / 1e6:.1f} M"
-        scheme = card.source.partition(":")[0]
-        table.add_row(card.name, str(card.input_size), str(card.features), parameters, top1, scheme, card.license)
+        table.add_row(card.name, str(card.input_size), str(card.features), parameters, top1, card.scheme, card.license)
     consoles.make().print(table)
 
 

@@ -82,7 +82,7 @@ def load_all(source: str, *, progress: Progress | None = None, **options) -> tup
 
 def reload(folder: str | os.PathLike, settings: dict, verified: Sequence[str] = PARTS) -> Data:
     """Restores the data of a run from the split that its folder recorded; see `Data.read`."""
-    options = {key: settings[key] for key in ("path_column", "label_column", "data_dir", "download")}
+    options = {key: settings[key] for key in sources.OPTIONS}
     return Data.read(folder, settings["data"], sources.root(settings["data"], **options), settings, verified)
 
 

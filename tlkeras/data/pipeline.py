@@ -15,6 +15,15 @@ from tlkeras.data.images import decode, decode_and_resize
 _PARALLEL = tf.data.AUTOTUNE
 
 
+def image_set(
+    paths: Sequence[str | os.PathLike], image_size: int | tuple[int, int], batch_size: int
+) -> tf.data.Dataset:
+    """Reads image files in their order, once: batches of float32 images `(batch, height, width, 3)` in 0..255."""
+    files = tf.data.Dataset.from_tensor_slices(tf.constant([os.fsencode(path) for path in paths], tf.string))
+    images = files.map(lambda path: decode_and_resize(tf.io.read_file(path), image_size), _PARALLEL)
+    return images.batch(batch_size).prefetch(_PARALLEL)
+
+
 def evaluation_set(
     examples: Sequence[Example], classes: Sequence[str], image_size: int | tuple[int, int], batch_size: int
 ) -> tf.data.Dataset:
@@ -23,13 +32,9 @@ def evaluation_set(
     Returns:
         Batches of float32 images `(batch, height, width, 3)` in 0..255 and int32 labels `(batch,)`.
     """
-    paths, labels = _tensors(examples, classes)
-
-    def read(index):
-        return decode_and_resize(tf.io.read_file(paths[index]), image_size), labels[index]
-
-    indices = tf.data.Dataset.range(len(examples))
-    return indices.map(read, _PARALLEL).batch(batch_size).prefetch(_PARALLEL)
+    images = image_set([example.path for example in examples], image_size, batch_size)
+    labels = tf.data.Dataset.from_tensor_slices(_labels(examples, classes)).batch(batch_size)
+    return tf.data.Dataset.zip(images, labels)
 
 
 def training_set(
@@ -60,7 +65,7 @@ def training_set(
         Batches as of `evaluation_set`, and how many of them are one epoch.
     """
     change = augmentations.named(augment)
-    paths, labels = _tensors(examples, classes)
+    paths, labels = tf.constant([os.fsencode(e.path) for e in examples], tf.string), _labels(examples, classes)
     last = len(examples) - 1
 
     def read(epoch, position):
@@ -77,7 +82,6 @@ def training_set(
     return epochs.prefetch(_PARALLEL), math.ceil(len(examples) / batch_size)
 
 
-def _tensors(examples: Sequence[Example], classes: Sequence[str]) -> tuple[tf.Tensor, tf.Tensor]:
+def _labels(examples: Sequence[Example], classes: Sequence[str]) -> tf.Tensor:
     index = {name: i for i, name in enumerate(classes)}
-    paths = [os.fsencode(example.path) for example in examples]
-    return tf.constant(paths, tf.string), tf.constant([index[example.label] for example in examples], tf.int32)
+    return tf.constant([index[example.label] for example in examples], tf.int32)

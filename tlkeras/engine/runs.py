@@ -17,7 +17,8 @@ import keras
 
 from tlkeras import spec as specs
 from tlkeras.errors import TlkerasError
-from tlkeras.files import atomic_write, exclusive, is_leftover, remove_leftovers
+from tlkeras.files import atomic_write, is_leftover, locked, remove_leftovers
+from tlkeras.versions import versions
 from tlkeras.weights import cache_folder
 
 
@@ -53,8 +54,7 @@ class RunFolder:
     @property
     def newest_export(self) -> Path | None:
         """The export with the highest number, or None."""
-        versions = [folder for folder in self.exports.glob("*") if folder.name.isdigit()]
-        return max(versions, key=lambda folder: int(folder.name), default=None)
+        return next(reversed(versions(self.exports)), None)
 
     def metrics_of(self, data: str | None) -> Path:
         """Names the file of metrics: of the run's own test part, or of other data."""
@@ -106,8 +106,11 @@ class RunFolder:
             TlkerasError: Another process of this machine holds it.
         """
         name = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
-        with exclusive(cache_folder() / "locks" / name) as alone:
-            if not alone:
+        lock = cache_folder() / "locks" / name
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
+        with locked(lock) as free:
+            if free is False:
                 raise TlkerasError(f"another process is training in {self.path}; choose another output")
             for folder in (self.path, self.checkpoints):
                 remove_leftovers(folder)

@@ -10,8 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data.dataset import Example
-from tlkeras.data.pipeline import evaluation_set
+from tlkeras.data.pipeline import image_set
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import softmax
 from tlkeras.precision import in_float32
@@ -89,11 +88,8 @@ def read(files: Sequence[Path]) -> list[bytes]:
 
 
 def _logits(model: keras.Model, files: Sequence[Path]) -> np.ndarray:
-    classes = model.get_layer("logits").classes
-    examples = [Example(Path(file), str(file), classes[0]) for file in files]
-    images = evaluation_set(examples, classes, model.input_shape[1:3], _BATCH).map(lambda image, label: image)
     try:
-        return in_float32(model).predict(images, verbose=0)
+        return in_float32(model).predict(image_set(files, model.input_shape[1:3], _BATCH), verbose=0)
     except tf.errors.InvalidArgumentError as error:
         raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 

@@ -16,7 +16,7 @@ import tlkeras
 from tlkeras.errors import TlkerasError
 from tlkeras.export import parity
 from tlkeras.export.serving import Serving
-from tlkeras.export.versions import publish
+from tlkeras.versions import publish
 
 MODEL_JSON = "assets.extra/model.json"
 

@@ -12,6 +12,8 @@ from tlkeras.errors import unknown_name
 # Scheme of a source that is no folder -> the function that finds its images, given what stands behind the colon.
 SCHEMES = {"csv": csv_file.find, "tfds": tfds.find, "digits": digits.find}
 _PLAIN = ("digits",)
+# Settings of a run that decide what a source holds.
+OPTIONS = ("path_column", "label_column", "data_dir", "download")
 
 
 def find(source: str, **options) -> Source:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tlkeras.export.versions import publish, versions
+from tlkeras.versions import publish, versions
 
 
 def fill(folder: Path) -> str:
@@ -57,7 +57,7 @@ def test_two_at_once_get_two_numbers(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from tlkeras.export.versions import publish
+from tlkeras.versions import publish
 def fill(folder):
     (folder / "saved_model.pb").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

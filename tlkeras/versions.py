@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks; what a killed exporter leaves there stays.
-    fcntl = None
-
-# TensorFlow Serving loads the folders whose name is a number, and passes over these.
-_UNFINISHED = ".unfinished-"
+from tlkeras.files import UNFINISHED, locked, make_public
 
 T = TypeVar("T")
 
@@ -40,23 +34,15 @@ def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
         The new version, `folder/N`, and what `fill` returned.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    guard = _lock(folder, wait=True)
-    try:
-        _remove_abandoned(folder)
-        aside = Path(tempfile.mkdtemp(dir=folder, prefix=_UNFINISHED))
-        alive = _lock(aside)
-    finally:
-        _unlock(guard)
-    try:
-        # mkdtemp makes folders private; whoever serves the model may be somebody else.
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o777 & ~umask)
+    with contextlib.ExitStack() as alive:
+        with locked(folder, wait=True):
+            _remove_abandoned(folder)
+            aside = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
+            alive.enter_context(locked(aside))
+            alive.callback(shutil.rmtree, aside, ignore_errors=True)
+        make_public(aside)
         outcome = fill(aside)
         return _number(aside, folder), outcome
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        _unlock(alive)
 
 
 def _number(aside: Path, folder: Path) -> Path:
@@ -73,26 +59,8 @@ def _number(aside: Path, folder: Path) -> Path:
 
 def _remove_abandoned(folder: Path) -> None:
     """Removes unfinished folders that nobody holds: the lock of an exporter goes with it, even if it was killed."""
-    for path in folder.glob(f"{_UNFINISHED}*"):
-        lock = _lock(path)
-        if lock is not None:
-            shutil.rmtree(path, ignore_errors=True)
-            _unlock(lock)
-
-
-def _lock(folder: Path, wait: bool = False) -> int | None:
-    """Locks a folder against other exporters; None where somebody else has it, or the file system knows no locks."""
-    if fcntl is None:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _unlock(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.close(descriptor)
+    for path in folder.glob(f"{UNFINISHED}*"):
+        # A living exporter may just have given it its number.
+        with contextlib.suppress(FileNotFoundError), locked(path) as free:
+            if free:
+                shutil.rmtree(path, ignore_errors=True)
