@@ -59,7 +59,11 @@ np.save({str(tmp_path / "answers.npy")!r}, model.predict(np.load({str(tmp_path /
         ({"pooling": "maxx"}, "Did you mean 'max'"),
         ({"classes": ["one"]}, "two classes or more"),
         ({"classes": ["a", "a"]}, "differ from each other"),
+        ({"classes": 3}, "classes is a list of names"),
+        ({"classes": "ab"}, "classes is a list of names"),
         ({"dropout": 1.5}, "0 to below 1"),
+        ({"trainable": None}, "trainable: legal is a value of type str"),
+        ({"image_size": "64"}, "image_size: legal is a value of type int"),
         ({"image_size": 8}, "32 pixels"),
         ({"weights": "none_such.keras"}, "none_such.keras"),
     ],
@@ -67,3 +71,11 @@ np.save({str(tmp_path / "answers.npy")!r}, model.predict(np.load({str(tmp_path /
 def test_what_does_not_fit_is_named(wrong, message):
     with pytest.raises(TlkerasError, match=message):
         tlkeras.build(**{"classes": ["a", "b"], "weights": "random", **wrong})
+
+
+@pytest.mark.parametrize(("given", "seen"), [("bfloat16", "bfloat16"), ("none", "float32")])
+def test_precision_is_built_in_and_leaves_keras_alone(given, seen):
+    model = tlkeras.build(classes=["a", "b"], weights="random", image_size=32, mixed_precision=given)
+    assert model.get_layer("stem_conv").compute_dtype == seen
+    assert tlkeras.trainable.recipe(model)["mixed_precision"] == given
+    assert keras.config.dtype_policy().name == "float32"

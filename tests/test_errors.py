@@ -1,4 +1,4 @@
-from tlkeras.errors import unknown_name
+from tlkeras.errors import in_one_line, unknown_name
 
 
 def test_the_nearest_name_comes_first():
@@ -8,3 +8,10 @@ def test_the_nearest_name_comes_first():
 
 def test_nothing_near_is_no_hint():
     assert "Did you mean" not in str(unknown_name("backbone", "zzz", ["mobilenet"]))
+
+
+def test_of_tensorflow_the_line_for_the_user_is_left():
+    assert in_one_line(ValueError("{{node A}} /a.png; No such file [Op:ReadFile] name: ")) == "/a.png; No such file"
+    trace = "Graph execution error:\n\nDetected at node x\n\nInvalid PNG data\n\t [[{{node x}}]] [Op:y]"
+    assert in_one_line(ValueError(trace)) == "Invalid PNG data"
+    assert in_one_line(ValueError()) == "ValueError"

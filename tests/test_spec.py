@@ -29,8 +29,15 @@ def test_overrides_take_the_type_of_the_setting():
 def test_all_wrong_values_are_named_at_once():
     with pytest.raises(TlkerasError) as caught:
         spec.make({"epochs": 0, "optimizer": "adma", "split": [0.5, 0.5, 0.5], "batch_size": "many"})
-    for name in ("epochs", "optimizer", "split", "batch_size"):
+    for name in ("epochs", "split", "batch_size"):
         assert f"{name}: legal is" in str(caught.value)
+    assert "unknown optimizer. Did you mean 'adam'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "image_size"])
+def test_numbers_that_no_machine_holds_are_refused(name):
+    with pytest.raises(TlkerasError, match=f"{name}: legal is a whole number from"):
+        spec.make({name: 10**20})
 
 
 @pytest.mark.parametrize("pairs", [["epohcs=3"], ["epochs"]])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from tlkeras import backbones, heads, zoo
+from tlkeras import backbones, heads, precision, spec, zoo
 from tlkeras import trainable as trainability
 from tlkeras.errors import unknown_name
 
@@ -22,6 +22,7 @@ def build(
     image_size: int | None = None,
     pooling: str = "avg",
     dropout: float = 0.2,
+    mixed_precision: str | None = None,
 ) -> keras.Model:
     """Builds a model: a backbone of the zoo with a new head, and the weights that shall train set to train.
 
@@ -39,6 +40,7 @@ def build(
         image_size: Pixels a side; the card's own size where not given.
         pooling: `avg`, `max` or `gem`.
         dropout: Share of the pooled features dropped in training, 0..1.
+        mixed_precision: `none`, `float16`, `bfloat16` or `auto`; Keras' own dtype policy where not given.
 
     Raises:
         TlkerasError: A name or a value is not legal, or the weights cannot be had.
@@ -55,8 +57,10 @@ def build(
         "pooling": pooling,
         "dropout": dropout,
     }
-    loaded = backbones.load(card, weights=weights, image_size=image_size, recipe=recipe)
-    logits = heads.HEADS[head](loaded.model.output, classes, pooling=pooling, dropout=dropout)
-    model = keras.Model(loaded.model.input, logits, name=card.name)
+    with precision.mixed(mixed_precision) as recipe["mixed_precision"]:
+        spec.make(recipe)
+        loaded = backbones.load(card, weights=weights, image_size=image_size, recipe=recipe)
+        logits = heads.HEADS[head](loaded.model.output, classes, pooling=pooling, dropout=dropout)
+        model = keras.Model(loaded.model.input, logits, name=card.name)
     trainability.plan(model, trainable, batch_norm).apply(model)
     return model

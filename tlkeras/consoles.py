@@ -20,7 +20,7 @@ _UNCUT = 1000
 def make() -> Console:
     """Makes a console on standard output that shows text as it is, and tables uncut where there is no terminal."""
     width = None if sys.stdout.isatty() else _UNCUT
-    return Console(highlight=False, markup=False, soft_wrap=True, width=width)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def table(*headings: str, words: Collection[str] = ()) -> Table:

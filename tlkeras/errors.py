@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -24,3 +25,15 @@ def unknown_name(kind: str, received: str, legal: Iterable[str]) -> TlkerasError
     nearest = difflib.get_close_matches(str(received), legal, n=1, cutoff=0.5)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return TlkerasError(f"unknown {kind}.{hint} Legal: {', '.join(legal)}. Received: {str(received)!r}")
+
+
+def in_one_line(error: Exception) -> str:
+    """Gives the one line of an error's text that is meant for the user; TensorFlow adds others for its developers.
+
+    >>> in_one_line(ValueError("{{node ReadFile}} /a.png; No such file or directory [Op:ReadFile]"))
+    '/a.png; No such file or directory'
+    """
+    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\](?: name: .*)?", "", getattr(error, "message", str(error)))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    # Of an error inside a graph the trace comes first.
+    return lines[-1] if lines[0].startswith("Graph execution error") else lines[0]

@@ -72,6 +72,8 @@ def classify(features, classes: Sequence[str], pooling: str = "avg", dropout: fl
     Returns:
         Logits `(batch, len(classes))`.
     """
+    if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(c, str) for c in classes):
+        raise TlkerasError(f"classes is a list of names. Received: {classes!r}")
     if len(classes) < 2:
         raise TlkerasError(f"a classifier needs two classes or more. Received: {list(classes)}")
     if len(set(classes)) != len(classes):

@@ -6,7 +6,35 @@ seen with bfloat16 and EfficientNetV2B0), so that no export could be held agains
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
+import tensorflow as tf
+
+
+@contextlib.contextmanager
+def mixed(mixed_precision: str | None) -> Iterator[str]:
+    """Makes layers that are built within the block compute in the precision of the setting `mixed_precision`.
+
+    Args:
+        mixed_precision: `none`, `float16`, `bfloat16`, or `auto`, which asks for a GPU; None leaves Keras' own policy.
+
+    Yields:
+        The setting, also where it was Keras' own.
+    """
+    before = keras.config.dtype_policy()
+    if mixed_precision is None:
+        yield "none" if before.name == "float32" else before.name.removeprefix("mixed_")
+        return
+    kind = mixed_precision
+    if kind == "auto":
+        kind = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
+    keras.config.set_dtype_policy("float32" if kind == "none" else f"mixed_{kind}")
+    try:
+        yield mixed_precision
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def in_float32(model: keras.Model) -> keras.Model:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.data.check import reason_against
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export.savedmodel import MODEL_JSON
 from tlkeras.export.serving import Serving
 from tlkeras.versions import versions
@@ -88,7 +88,7 @@ def _answers(answer: Callable, images: Sequence[bytes]) -> list[np.ndarray | str
     except tf.errors.InvalidArgumentError as error:
         # One bad image fails its whole batch: find it by halving, so that the good ones are still answered together.
         if len(images) == 1:
-            return [reason_against(images[0]) or _first_line(error)]
+            return [reason_against(images[0]) or in_one_line(error)]
         middle = len(images) // 2
         return _answers(answer, images[:middle]) + _answers(answer, images[middle:])
 
@@ -138,7 +138,7 @@ def _load_keras(path: Path) -> tuple[Callable, list[str]]:
         model = keras.saving.load_model(path, compile=False)
         classes, serving = model.get_layer("logits").classes, Serving(model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {_first_line(error)}") from error
+        raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {in_one_line(error)}") from error
     return (lambda images: serving.probabilities(images)["probabilities"]), classes
 
 
@@ -148,10 +148,6 @@ def _load_export(path: Path) -> tuple[Callable, list[str]]:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["probabilities"]
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise TlkerasError(f"{path} is not an export of tlkeras, or it is damaged: {_first_line(error)}") from error
+        raise TlkerasError(f"{path} is not an export of tlkeras, or it is damaged: {in_one_line(error)}") from error
     # The variables live as long as what was loaded, and a signature alone does not hold it.
     return (lambda images, keep=loaded: signature(image_bytes=images)["probabilities"]), classes
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -15,6 +15,7 @@ from tlkeras import builder, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.data import sources
+from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import PARTS, Data, Example
 from tlkeras.engine import strategy
 from tlkeras.engine import train as engine
@@ -24,7 +25,7 @@ from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
 _DATA = ("data", "split", "seed", *sources.OPTIONS)
-_RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout")
+_RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout", "mixed_precision")
 
 
 class Run:
@@ -56,25 +57,31 @@ class Run:
         history.history = {key: [row[key] for row in rows] for key in rows[0] if key not in ("epoch", "phase")}
         return history
 
-    def evaluate(self, data: str | None = None, *, console: Console | None = None) -> Evaluation:
+    def evaluate(
+        self, data: str | os.PathLike | None = None, *, console: Console | None = None, **options
+    ) -> Evaluation:
         """Judges the model on the run's test part, or on other data, and writes the metrics into the run folder.
 
         Args:
             data: A data source, of which the test part is used, or all where it has none. The run's own test part
                 where not given.
             console: Where progress is shown; standard output where not given.
+            **options: `path_column`, `label_column`, `data_dir` and `download` of that data, as in `tlkeras.data.load`;
+                those of the run where not given.
 
         Raises:
             TlkerasError: The data has classes that the model does not know, or nothing that can be used.
         """
-        examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.make())
-        judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
+        data = None if data is None else os.fspath(data)
+        examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.make(), options)
+        with still_readable([example.path for example in examples], Path(data or self.data.root)):
+            judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
         self.folder.write_metrics(judged.to_dict(), data)
         return judged
 
-    def _others(self, data: str, console: Console) -> list[Example]:
+    def _others(self, data: str, console: Console, options: dict) -> list[Example]:
         with consoles.bar(console, "checking images") as move:
-            options = {key: getattr(self.spec, key) for key in sources.OPTIONS}
+            options = {key: options.get(key, getattr(self.spec, key)) for key in sources.OPTIONS}
             examples, excluded = data_room.load_all(data, progress=move, **options)
         for left_out in excluded:
             console.print(f"left out: {left_out.name}: {left_out.reason}")
@@ -145,6 +152,11 @@ def train(
     classes = model.get_layer("logits").classes
     if classes != data.classes:
         raise TlkerasError(f"the model has other classes than the data: {classes} against {data.classes}")
+    if not trainable.plan(model, spec.trainable, spec.batch_norm).is_applied(model):
+        raise TlkerasError(
+            f"other layers are set to train than those of {spec.trainable!r}, so that a repeated run would differ: set "
+            f"them with tlkeras.trainable.plan(model, PATTERNS).apply(model)"
+        )
     folder = RunFolder(output)
     with folder.held():
         folder.check_usable(spec, resume)
@@ -210,12 +222,7 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
 
 def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(strategy.dtype_policy(spec.mixed_precision))
-    try:
-        return builder.build(classes=classes, **{key: getattr(spec, key) for key in _RECIPE})
-    finally:
-        keras.config.set_dtype_policy(before)
+    return builder.build(classes=classes, **{key: getattr(spec, key) for key in _RECIPE})
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:

@@ -20,17 +20,17 @@ AUGMENTATIONS = ("none", "light", "strong")
 PRECISIONS = ("none", "auto", "float16", "bfloat16")
 
 
-def _setting(default, meaning: str, check=None, legal: str = ""):
+def _setting(default, meaning: str, check=None, legal: str = "", names: tuple[str, ...] = ()):
     make = {"default_factory": (lambda: list(default))} if isinstance(default, list) else {"default": default}
-    return field(**make, metadata={"meaning": meaning, "check": check, "legal": legal})
+    return field(**make, metadata={"meaning": meaning, "check": check, "legal": legal, "names": names})
 
 
 def _one_of(*names):
-    return {"check": lambda value: value in names, "legal": ", ".join(str(name) for name in names)}
+    return {"check": lambda value: value in names, "legal": ", ".join(names), "names": names}
 
 
-def _at_least(least, what="a number"):
-    return {"check": lambda value: value >= least, "legal": f"{what} of {least} or more"}
+def _whole(least: int, most: int = 1_000_000):
+    return {"check": lambda value: least <= value <= most, "legal": f"a whole number from {least} to {most:,}"}
 
 
 def _is_trainable(value: str) -> bool:
@@ -67,7 +67,7 @@ class RunSpec:
 
     backbone: str = _setting("efficientnet_lite0", "name of a card of the zoo")
     weights: str = _setting("imagenet", "imagenet, random, or a file of weights")
-    image_size: int = _setting(0, "pixels a side; 0 is the card's own size", **_at_least(0, "a whole number"))
+    image_size: int = _setting(0, "pixels a side; 0 is the card's own size", **_whole(0, 4096))
     trainable: str = _setting("head", "what the first phase trains beside the head", **_TRAINABLE)
     batch_norm: str = _setting("frozen", "BatchNorm of unfrozen stages", **_one_of("frozen", "train"))
     pooling: str = _setting("avg", "pooling of the feature map", **_one_of("avg", "max", "gem"))
@@ -75,20 +75,20 @@ class RunSpec:
         0.2, "share of the features dropped in training", lambda value: 0 <= value < 1, "a share from 0 to below 1"
     )
 
-    epochs: int = _setting(10, "epochs of the first phase", **_at_least(1, "a whole number"))
-    batch_size: int = _setting(32, "images a step", **_at_least(1, "a whole number"))
+    epochs: int = _setting(10, "epochs of the first phase", **_whole(1))
+    batch_size: int = _setting(32, "images a step", **_whole(1))
     learning_rate: float = _setting(1e-3, "of the first phase", **_POSITIVE)
     optimizer: str = _setting("adam", "optimizer of both phases", **_one_of(*OPTIMIZERS))
     augment: str = _setting("none", "random changes to training images", **_one_of(*AUGMENTATIONS))
     class_weights: str = _setting("none", "weight of each class in the loss", **_one_of("none", "balanced"))
     early_stopping: int = _setting(
-        0, "epochs without a better validation loss before a phase ends; 0 is never", **_at_least(0, "a whole number")
+        0, "epochs without a better validation loss before a phase ends; 0 is never", **_whole(0)
     )
     mixed_precision: str = _setting(
         "none", "type of the computation; auto is float16 on a GPU, else bfloat16", **_one_of(*PRECISIONS)
     )
     fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
-    fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_at_least(0, "a whole number"))
+    fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_whole(0))
     fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)
 
     def __post_init__(self):
@@ -105,12 +105,12 @@ class RunSpec:
         if not _fits(value, wanted):
             name = getattr(wanted, "__name__", str(wanted))
             return f"{item.name}: legal is a value of type {name}. Received: {value!r}"
-        check = item.metadata["check"]
-        return (
-            ""
-            if check is None or check(value)
-            else f"{item.name}: legal is {item.metadata['legal']}. Received: {value!r}"
-        )
+        check, legal, names = (item.metadata[key] for key in ("check", "legal", "names"))
+        if check is None or check(value):
+            return ""
+        if names:
+            return str(unknown_name(item.name, value, names))
+        return f"{item.name}: legal is {legal}. Received: {value!r}"
 
     def to_toml(self) -> str:
         """Gives the spec as TOML, each line with its meaning, so that the file explains itself."""

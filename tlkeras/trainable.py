@@ -47,14 +47,23 @@ class Plan:
     """
 
     trainable: str
+    batch_norm: str
     stages: tuple[StagePlan, ...]
     trained_layers: frozenset[str]
 
     def apply(self, model: keras.Model) -> None:
-        """Sets `trainable` on each layer. Compile the model again afterwards, with a fresh optimizer."""
+        """Sets `trainable` on each layer, and notes it in the model's recipe.
+
+        Compile the model again afterwards, with a fresh optimizer.
+        """
         model.trainable = True
         for layer in model.layers:
             layer.trainable = layer.name in self.trained_layers
+        recipe(model).update({"trainable": self.trainable, "batch_norm": self.batch_norm})
+
+    def is_applied(self, model: keras.Model) -> bool:
+        """Says whether those layers of a model train that the plan names, and no others."""
+        return all(layer.trainable == (layer.name in self.trained_layers) for layer in model.layers if layer.weights)
 
 
 def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen") -> Plan:
@@ -80,7 +89,7 @@ def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen"
         for name in chosen
         if batch_norm == "train" or name in stages[-1].layers or not _is_batch_norm(layers[name])
     )
-    return Plan(trainable, tuple(_stage_plan(stage, layers, trained) for stage in stages), trained)
+    return Plan(trainable, batch_norm, tuple(_stage_plan(stage, layers, trained) for stage in stages), trained)
 
 
 def stages_with_head(model: keras.Model) -> list[Stage]:
@@ -92,7 +101,7 @@ def stages_with_head(model: keras.Model) -> list[Stage]:
 
 
 def recipe(model: keras.Model) -> dict:
-    """Tells what `tlkeras.build` was asked for when it made the model."""
+    """Tells what `tlkeras.build` was asked for when it made the model, and which plan was applied to it last."""
     return _first_layer(model).recipe
 
 

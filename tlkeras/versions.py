@@ -33,8 +33,11 @@ def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
     Returns:
         The new version, `folder/N`, and what `fill` returned.
     """
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as alive:
+        if is_new:
+            alive.callback(_remove_empty, folder)
         with locked(folder, wait=True):
             _remove_abandoned(folder)
             aside = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
@@ -43,6 +46,11 @@ def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
         make_public(aside)
         outcome = fill(aside)
         return _number(aside, folder), outcome
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _number(aside: Path, folder: Path) -> Path:

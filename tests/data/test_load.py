@@ -172,3 +172,53 @@ def test_data_that_are_only_judged(make_images):
     examples, excluded = data.load_all(str(root))
     assert len(examples) == 3 and [gone.name for gone in excluded] == ["a/bad.png"]
     assert {e.part for e in data.load_all(str(make_images({"train/a": 2, "test/a": 1}, root / "x")))[0]} == {"test"}
+
+
+def test_data_without_a_train_part_can_only_be_judged(make_images):
+    root = make_images({"test/a": 2, "test/b": 1})
+    assert len(data.load_all(root)[0]) == 3
+    with pytest.raises(TlkerasError, match="has a part test but no part train"):
+        data.load(root)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,x,test\n", "has a part test but no part train"),
+        ("a.png,x,train\nb.png,y,val\n", "part val of .* has classes that train has not: y"),
+    ],
+)
+def test_parts_that_do_not_fit_each_other(tmp_path, rows, message):
+    (tmp_path / "table.csv").write_text(f"path,label,part\n{rows}")
+    with pytest.raises(TlkerasError, match=message):
+        data.load(f"csv:{tmp_path}/table.csv")
+
+
+def test_classes_that_only_the_test_part_has_are_refused(make_images):
+    with pytest.raises(TlkerasError, match=r"part test of .* has classes that train has not: zebra"):
+        data.load(make_images({"train/a": 1, "test/a": 1, "test/zebra": 1}))
+
+
+def test_a_given_part_is_never_replaced_by_a_cut(make_images):
+    root = make_images({"train/a": 4, "train/b": 4, "train/c": 1, "val/c": 1})
+    (root / "train" / "c" / "000.png").write_bytes(b"")
+    with pytest.raises(TlkerasError, match=r"the part val of .* has no usable image"):
+        data.load(root)
+
+
+def test_a_link_to_itself_is_left_out(make_images):
+    root = make_images({"a": 5, "b": 5})
+    (root / "a" / "loop.png").symlink_to("loop.png")
+    assert reasons(data.load(root)) == {"a/loop.png": "a broken link"}
+
+
+def test_a_column_part_may_hold_the_classes(make_images, tmp_path):
+    files = sorted(make_images({"arm": 4, "leg": 4}).rglob("*.png"))
+    rows = "".join(f"{file},{file.parent.name}\n" for file in files)
+    (tmp_path / "table.csv").write_text(f"path,part\n{rows}")
+    assert data.load(f"csv:{tmp_path}/table.csv", label_column="part").classes == ["arm", "leg"]
+
+
+def test_wrong_types_are_named(make_images):
+    with pytest.raises(TlkerasError, match="seed: legal is a value of type int"):
+        data.load(make_images({"a": 3, "b": 3}), seed="x")

@@ -47,3 +47,9 @@ def test_the_newest_export_has_the_highest_number(folder):
         (folder.exports / name / "saved_model.pb").touch()
     (folder.exports / "11").mkdir()
     assert folder.newest_export.name == "10"
+
+
+def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKERAS_HOME", str(tmp_path / "run" / "spec.toml"))
+    with pytest.raises(TlkerasError, match=r"spec\.toml cannot be written .*: set TLKERAS_HOME"), folder.held():
+        pass

@@ -1,5 +1,7 @@
 """Training as a whole, on small images and a network with random weights."""
 
+import shutil
+
 import pytest
 
 import tlkeras
@@ -55,3 +57,54 @@ def test_the_phases_of_a_spec():
     first, second = train.phases(RunSpec(epochs=3, fine_tune="all", fine_tune_epochs=2))
     assert (first.trainable, first.epochs, second.trainable, second.epochs) == ("head", 3, "all", 2)
     assert second.learning_rate < first.learning_rate
+
+
+def test_what_is_set_to_train_trains_and_is_recorded(data, tmp_path):
+    model = build(data)
+    tlkeras.trainable.plan(model, "stage7_.*").apply(model)
+    before = model.get_layer("stage7_block1_project_conv").kernel.numpy()
+    run = tlkeras.train(model, data, output=tmp_path / "run", epochs=1)
+    assert run.spec.trainable == "stage7_.*"
+    assert (model.get_layer("stage7_block1_project_conv").kernel.numpy() != before).any()
+
+
+def test_layers_set_by_hand_are_not_frozen_silently(data, tmp_path):
+    model = build(data)
+    model.get_layer("stage7_block1_project_conv").trainable = True
+    with pytest.raises(TlkerasError, match="other layers are set to train than those of 'head'"):
+        tlkeras.train(model, data, output=tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_precision_is_decided_where_the_model_is_built(data, tmp_path):
+    with pytest.raises(TlkerasError, match="mixed_precision: decided where"):
+        tlkeras.train(build(data), data, output=tmp_path / "run", mixed_precision="bfloat16")
+    run = tlkeras.train(build(data, mixed_precision="bfloat16"), data, output=tmp_path / "run", epochs=1)
+    assert run.spec.mixed_precision == "bfloat16"
+
+
+@pytest.fixture
+def own_data(photo_folder, tmp_path):
+    shutil.copytree(photo_folder, tmp_path / "photos")
+    return tlkeras.data.load(tmp_path / "photos")
+
+
+@pytest.mark.parametrize("junk", [None, b"junk"])
+def test_an_image_lost_since_the_check_is_named(own_data, tmp_path, junk):
+    run = tlkeras.train(build(own_data), own_data, output=tmp_path / "run", epochs=1)
+    for part, job in (
+        ("test", run.evaluate),
+        ("val", lambda: tlkeras.train(build(own_data), own_data, output=tmp_path / "other", epochs=1)),
+    ):
+        file = own_data.parts[part][0].path
+        file.unlink() if junk is None else file.write_bytes(junk)
+        with pytest.raises(TlkerasError, match=f"can no longer be read, the first {file}"):
+            job()
+
+
+def test_other_data_may_have_other_columns(data, photo_folder, tmp_path):
+    rows = "".join(f"{file},{file.parent.name}\n" for file in sorted(photo_folder.rglob("*.png"))[:9])
+    (tmp_path / "table.csv").write_text(f"file,kind\n{rows}")
+    run = tlkeras.train(build(data), data, output=tmp_path / "run", epochs=1)
+    judged = run.evaluate(f"csv:{tmp_path}/table.csv", path_column="file", label_column="kind")
+    assert judged.count == 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from tlkeras.backbones import efficientnet_lite
 from tlkeras.errors import TlkerasError
 from tlkeras.pth import read_pth
 from tlkeras.zoo import Card
+
+# Whatever h5py, zipfile and NumPy stumble over in a damaged file.
+_BROKEN = (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile)
 
 SUFFIXES = (".keras", ".weights.h5", ".h5", ".pth")
 
@@ -60,14 +64,18 @@ def read_weights(path: str | Path, card: Card) -> dict[str, list[np.ndarray]]:
         if path.suffix == ".pth":
             if card.family != "efficientnet_lite":
                 raise TlkerasError(f"{path}: a .pth file can be read for EfficientNet-Lite only, not for {card.name!r}")
-            return efficientnet_lite.weights_from_torch(read_pth(path), card)
+            tensors = read_pth(path)
+            try:
+                return efficientnet_lite.weights_from_torch(tensors, card)
+            except TlkerasError as error:
+                raise TlkerasError(f"weights {path}: {error}") from None
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
                 return _keras3_layers(file)
         with h5py.File(path) as file:
             group = file.get("model_weights", file)
             return _keras2_layers(group) if "layer_names" in group.attrs else _keras3_layers(file)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except _BROKEN as error:
         raise TlkerasError(f"weights {path} cannot be read ({error}). Legal: {', '.join(SUFFIXES)}") from None
 
 

@@ -66,7 +66,8 @@ def _worded(error: TlkerasError | OSError) -> str:
     if isinstance(error, TlkerasError):
         return str(error)
     if error.errno == errno.ENOSPC:
-        return "no space left on the device; make room, and --resume continues a run after its last finished epoch"
+        where = f" ({error.filename})" if error.filename else ""
+        return f"no space left on the device{where}; make room, and --resume continues after the last finished epoch"
     return f"{error.strerror}: {error.filename}" if error.filename else str(error)
 
 

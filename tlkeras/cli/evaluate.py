@@ -11,10 +11,15 @@ from tlkeras.cli import quiet
 @click.command("evaluate", short_help="Judge the model of a run on its test part, or on other data.")
 @click.argument("run")
 @click.argument("data", required=False)
-def command(run, data):
+@click.option("--path-column", metavar="TEXT", help="Column of a CSV that holds the image's path.")
+@click.option("--label-column", metavar="TEXT", help="Column of a CSV that holds the class.")
+@click.option("--data-dir", metavar="TEXT", help="Where tensorflow_datasets keeps its data.")
+@click.option("--download", is_flag=True, default=None, help="Let tensorflow_datasets download what is not there.")
+def command(run, data, **options):
     """Judge the model in the folder RUN on the test part that the run set aside, or on DATA.
 
-    DATA takes the same forms as for `tlkeras train`; of data that comes split, the test part is used.
+    DATA takes the same forms as for `tlkeras train`; of data that comes split, the test part is used. What its options
+    leave open is as in the run.
     """
     console = consoles.make()
 
@@ -22,6 +27,7 @@ def command(run, data):
         from tlkeras.cli import show_evaluation
         from tlkeras.run import Run
 
+    given = {key: value for key, value in options.items() if value is not None}
     opened = Run(run)
-    show_evaluation.show(opened.evaluate(data, console=console), console)
+    show_evaluation.show(opened.evaluate(data, console=console, **given), console)
     console.print(f"written: {opened.folder.metrics_of(data)}")

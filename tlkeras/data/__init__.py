@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tlkeras import spec as specs
 from tlkeras.data import sources
 from tlkeras.data import split as splitting
 from tlkeras.data.check import Progress, check
 from tlkeras.data.dataset import PARTS, Data, Example, Excluded, Source
+from tlkeras.data.sources.labels import refuse_other_classes
 from tlkeras.errors import TlkerasError
 
 __all__ = ["Data", "Example", "Excluded", "load", "load_all", "reload"]
 
 
 def load(
-    source: str,
+    source: str | os.PathLike,
     *,
     split: Sequence[float] = (0.7, 0.15, 0.15),
     seed: int = 0,
@@ -46,25 +48,29 @@ def load(
     Raises:
         TlkerasError: There is no such source, or too little in it can be used.
     """
+    source = os.fspath(source)
+    specs.make({"split": list(split), "seed": seed})
     data_dir = str(Path(data_dir).expanduser().absolute()) if data_dir else ""
     options = {"path_column": path_column, "label_column": label_column, "data_dir": data_dir, "download": download}
     found = sources.find(source, **options)
+    refuse_other_classes(source, found.examples)
     examples, excluded = _usable(found, progress)
-    usable_parts = {example.part for example in examples}
     warnings = []
     if small := splitting.too_small(examples):
         warnings += [f"{reason}; it is left out" for reason in small.values()]
         excluded += [Excluded(e.name, small[e.label]) for e in examples if e.label in small]
         examples = [example for example in examples if example.label not in small]
     classes = sorted({example.label for example in examples})
-    _refuse_too_little(source, found, usable_parts, classes, excluded)
+    _refuse_too_little(source, found, {example.part for example in examples}, classes, excluded)
     assigned = splitting.assign(examples, split, seed)
     parts = {part: [example for example in assigned if example.part == part] for part in PARTS}
     settings = {"data": sources.absolute(source), "split": list(split), "seed": seed, **options}
     return Data(source, found.root, classes, parts, excluded, warnings, settings)
 
 
-def load_all(source: str, *, progress: Progress | None = None, **options) -> tuple[list[Example], list[Excluded]]:
+def load_all(
+    source: str | os.PathLike, *, progress: Progress | None = None, **options
+) -> tuple[list[Example], list[Excluded]]:
     """Finds and checks the images of a source that is only to be judged: its test part where it has one, else all.
 
     Args:
@@ -72,7 +78,7 @@ def load_all(source: str, *, progress: Progress | None = None, **options) -> tup
         progress: As in `load`.
         **options: `path_column`, `label_column`, `data_dir` and `download`, as in `load`.
     """
-    found = sources.find(source, **options)
+    found = sources.find(os.fspath(source), **options)
     tested = [example for example in found.examples if example.part == "test"]
     examples, excluded = _usable(replace(found, examples=tested or found.examples), progress)
     if not examples:

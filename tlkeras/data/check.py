@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import hashlib
 import io
 import os
-import re
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tlkeras.data import formats
 from tlkeras.data.images import decode
+from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import atomic_write
 from tlkeras.weights import cache_folder
 
@@ -178,7 +179,22 @@ def _undecodable(kind: str, content: bytes) -> str:
 def _damaged(kind: str, content: bytes, error: Exception) -> str:
     if formats.is_truncated(kind, content):
         return f"truncated {kind}"
-    # What TensorFlow adds to a message is for its own developers.
-    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\]", "", getattr(error, "message", str(error)))
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return f"damaged {kind}: {first[:120]}"
+    return f"damaged {kind}: {in_one_line(error)[:120]}"
+
+
+@contextlib.contextmanager
+def still_readable(paths: Sequence[Path], root: Path) -> Iterator[None]:
+    """Words what happens when images that were checked are lost or damaged while the block reads them.
+
+    Raises:
+        TlkerasError: One of them can no longer be read; the message names it.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = [f"{path}: {now.reason}" for path, now in zip(paths, check(paths, root), strict=True) if now.reason]
+        if not lost:
+            raise
+        raise TlkerasError(
+            f"{len(lost)} of {len(paths)} images can no longer be read, the first {lost[0]}; put back what was there"
+        ) from error

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import keras
 
 from tlkeras import spec as specs
 from tlkeras.errors import TlkerasError
-from tlkeras.files import atomic_write, is_leftover, locked, remove_leftovers
+from tlkeras.files import UNFINISHED, atomic_write, is_leftover, locked, remove_leftovers
 from tlkeras.versions import versions
 from tlkeras.weights import cache_folder
 
@@ -81,8 +82,13 @@ class RunFolder:
             TlkerasError: The folder is not writable, belongs to another spec or to no run, or its run is to be resumed.
         """
         existing = next(folder for folder in [self.path.absolute(), *self.path.absolute().parents] if folder.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            raise TlkerasError(f"the output {self.path} cannot be written: {existing} is not a writable folder")
+        try:
+            with tempfile.TemporaryDirectory(dir=existing, prefix=UNFINISHED):
+                pass
+        except OSError as error:
+            raise TlkerasError(
+                f"the output {self.path} cannot be written: {existing} takes no new folder ({error.strerror})"
+            ) from None
         if self.is_run:
             if different := self.read_spec().differences(spec):
                 raise TlkerasError(
@@ -107,8 +113,13 @@ class RunFolder:
         """
         name = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
         lock = cache_folder() / "locks" / name
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        lock.touch()
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            lock.touch()
+        except OSError as error:
+            raise TlkerasError(
+                f"the cache {cache_folder()} cannot be written ({error.strerror}): set TLKERAS_HOME to another folder"
+            ) from None
         with locked(lock) as free:
             if free is False:
                 raise TlkerasError(f"another process is training in {self.path}; choose another output")

@@ -19,10 +19,3 @@ def choose() -> tf.distribute.Strategy:
 def jit_compile() -> str | bool:
     """Says whether to compile with XLA: as Keras sees fit on a GPU, never on a CPU, where XLA slows convolutions."""
     return "auto" if tf.config.list_physical_devices("GPU") else False
-
-
-def dtype_policy(mixed_precision: str) -> str:
-    """Turns the setting `mixed_precision` into the name of a Keras dtype policy; `auto` asks for a GPU."""
-    if mixed_precision == "auto":
-        mixed_precision = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
-    return "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"

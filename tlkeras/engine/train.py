@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ from rich.console import Console
 
 from tlkeras import trainable
 from tlkeras.data import pipeline
+from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import Data
 from tlkeras.engine import strategy
 from tlkeras.engine.callbacks import KeepEpoch, ShowEpoch
 from tlkeras.engine.checkpoint import Checkpoint
 from tlkeras.engine.runs import RunFolder
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import written_aside
 from tlkeras.spec import RunSpec
 
@@ -120,7 +120,8 @@ class _Training:
             augment=spec.augment,
         )
         show = ShowEpoch(self._console, last, steps)
-        with contextlib.closing(show), _readable():
+        files = [example.path for part in ("train", "val") for example in data.parts[part]]
+        with contextlib.closing(show), _enough_memory(), still_readable(files, data.root):
             self._model.fit(
                 training,
                 initial_epoch=begun,
@@ -139,12 +140,13 @@ class _Training:
 
 
 @contextlib.contextmanager
-def _readable() -> Iterator[None]:
+def _enough_memory() -> Iterator[None]:
     try:
         yield
-    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-        reason = re.sub(r"\{\{.*?\}\}\s*", "", error.message.splitlines()[0])
-        raise TlkerasError(f"an image could not be read any more: {reason}; put it back and --resume") from error
+    except tf.errors.ResourceExhaustedError as error:
+        raise TlkerasError(
+            f"not enough memory for a step of training: lower --batch-size or --image-size ({in_one_line(error)})"
+        ) from error
 
 
 def class_weights(data: Data) -> dict[int, float]:

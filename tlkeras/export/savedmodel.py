@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 import tlkeras
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export import parity
 from tlkeras.export.serving import Serving
 from tlkeras.versions import publish
@@ -58,8 +58,8 @@ def export(model: keras.Model, folder: Path, check_files: Sequence[Path], *, met
     try:
         return Exported(*publish(Path(folder), fill))
     except (OSError, tf.errors.OpError) as error:
-        reason = error.message.splitlines()[0] if isinstance(error, tf.errors.OpError) else error.strerror
-        raise TlkerasError(f"the export to {folder} failed, and nothing of it was kept: {reason}") from error
+        why = error.strerror if isinstance(error, OSError) else in_one_line(error)
+        raise TlkerasError(f"the export to {folder} failed, and nothing of it was kept: {why}") from error
 
 
 def _save(serving: Serving, classes: Sequence[str], folder: Path) -> None:

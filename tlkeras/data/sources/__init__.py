@@ -6,7 +6,6 @@ from pathlib import Path
 
 from tlkeras.data.dataset import Source
 from tlkeras.data.sources import csv_file, digits, folder, tfds
-from tlkeras.data.sources.labels import refuse_other_classes
 from tlkeras.errors import unknown_name
 
 # Scheme of a source that is no folder -> the function that finds its images, given what stands behind the colon.
@@ -27,9 +26,7 @@ def find(source: str, **options) -> Source:
         TlkerasError: There is no such source, or it holds no labelled images.
     """
     scheme, rest = _parsed(source)
-    found = folder.find(rest) if scheme is None else SCHEMES[scheme](rest, **options)
-    refuse_other_classes(source, found.examples)
-    return found
+    return folder.find(rest) if scheme is None else SCHEMES[scheme](rest, **options)
 
 
 def root(source: str, **options) -> Path:

@@ -20,7 +20,7 @@ def find(path: str, *, path_column: str = "path", label_column: str = "label", *
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
-        raise TlkerasError(f"the CSV file {path!r} does not exist")
+        raise TlkerasError(f"the CSV file {path!r} {'is a folder' if file.is_dir() else 'does not exist'}")
     examples = []
     try:
         # Names of files need not be UTF-8; what is not survives as surrogates.
@@ -39,6 +39,10 @@ def find(path: str, *, path_column: str = "path", label_column: str = "label", *
 
 def _refuse_missing_columns(path: str, columns: list[str], path_column: str, label_column: str) -> None:
     missing = [name for name in (path_column, label_column) if name not in columns]
+    if len(columns) == 1 and (other := next((mark for mark in ";\t|" if mark in columns[0]), "")):
+        raise TlkerasError(f"{path} separates its columns by {other!r}; a CSV file here has commas: save it so")
+    if missing and any("\0" in name for name in columns):
+        raise TlkerasError(f"{path} is no UTF-8 text (UTF-16, it seems): save it as CSV UTF-8")
     if missing:
         raise TlkerasError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; name them with --path-column and "
@@ -47,7 +51,8 @@ def _refuse_missing_columns(path: str, columns: list[str], path_column: str, lab
 
 
 def _example(row: dict, root: Path, path_column: str, label_column: str, where: str) -> Example:
-    name, label, part = row[path_column], (row[label_column] or "").strip(), (row.get("part") or "").strip() or None
+    name, label = row[path_column], (row[label_column] or "").strip()
+    part = None if "part" in (path_column, label_column) else (row.get("part") or "").strip() or None
     if not name or not label:
         raise TlkerasError(f"{where}: a row needs a path and a label. Received: {name!r}, {label!r}")
     if part not in (*PARTS, None):

@@ -86,14 +86,22 @@ class _Scan:
             raise TlkerasError(f"the folder {folder} cannot be read: {error.strerror}") from None
         for entry in entries:
             if entry.name.startswith("."):
-                kind = "folder" if entry.is_dir() else "file"
+                kind = "folder" if _is_folder(entry) else "file"
                 self.excluded.append(Excluded(self._name(Path(entry.path)), f"hidden {kind}"))
             else:
-                (folders if entry.is_dir() else files).append(Path(entry.path))
+                (folders if _is_folder(entry) else files).append(Path(entry.path))
         return folders, files
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself, say: the check of the files words it.
+        return False
 
 
 def _parts(root: Path, folders: list[Path]) -> dict[str, Path]:
@@ -103,9 +111,7 @@ def _parts(root: Path, folders: list[Path]) -> dict[str, Path]:
         if part := _PART_NAMES.get(folder.name.lower()):
             named[part].append(folder)
     nothing_else = sum(map(len, named.values())) == len(folders)
-    if "train" not in named and named and nothing_else:
-        raise TlkerasError(f"{root} has {' and '.join(f.name for f in folders)} but no train folder to learn from")
-    if "train" not in named or (len(named) == 1 and not nothing_else):
+    if not nothing_else and ("train" not in named or len(named) == 1):
         return {}
     for part, found in named.items():
         if len(found) > 1:
