@@ -53,6 +53,7 @@ class RunSpec:
     data: str = _setting("", "folder of class folders, csv:FILE, tfds:NAME[:CONFIG] or digits")
     path_column: str = _setting("path", "column of a CSV that holds the image's path")
     label_column: str = _setting("label", "column of a CSV that holds the class")
+    text_column: str = _setting("text", "column of a CSV or TSV that holds the text")
     data_dir: str = _setting("", "where tensorflow_datasets keeps its data")
     download: bool = _setting(False, "let tensorflow_datasets download what is not there")
     split: list[float] = _setting(
@@ -65,8 +66,11 @@ class RunSpec:
         0, "decides split, head, order and augmentation", lambda value: 0 <= value < 2**32, "a whole number below 2^32"
     )
 
-    backbone: str = _setting("efficientnet_lite0", "name of a card of the zoo")
-    weights: str = _setting("imagenet", "imagenet, random, or a file of weights")
+    backbone: str = _setting("efficientnet_lite0", "name of a card of the zoo, or hub:HANDLE of a TF-Hub module")
+    card: str = _setting("", "file of cards of your own")
+    stages: list[str] = _setting([], "patterns of the stages of a hub: backbone, input to output")
+    weights: str = _setting("imagenet", "imagenet (what the card names), random, or a file of weights")
+    partial: bool = _setting(False, "take from a file of weights what fits by name and shape, and report the rest")
     image_size: int = _setting(0, "pixels a side; 0 is the card's own size", **_whole(0, 4096))
     trainable: str = _setting("head", "what the first phase trains beside the head", **_TRAINABLE)
     batch_norm: str = _setting("frozen", "BatchNorm of unfrozen stages", **_one_of("frozen", "train"))
@@ -187,6 +191,8 @@ def _refuse_unknown(settings: Mapping, where: str = "") -> None:
 def _value(key: str, text: str):
     if _type_of(RunSpec.__dataclass_fields__[key]) is str:
         return text.strip("\"'")
+    if _type_of(RunSpec.__dataclass_fields__[key]) == list[str] and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
     if _type_of(RunSpec.__dataclass_fields__[key]) == list[float] and not text.startswith("["):
         text = f"[{text}]"
     try:
@@ -205,5 +211,7 @@ def _type_of(item: dataclasses.Field):
 
 def _fits(value, wanted) -> bool:
     if isinstance(wanted, types.GenericAlias):
-        return isinstance(value, (list, tuple)) and all(_fits(v, float) or type(v) is int for v in value)
+        (of,) = typing.get_args(wanted)
+        legal = (int, float) if of is float else (of,)
+        return isinstance(value, (list, tuple)) and all(type(v) in legal for v in value)
     return type(value) is wanted

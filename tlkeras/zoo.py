@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from tlkeras.errors import TlkerasError, unknown_name
 
 # The legal words in a card; `backbones/` says what they do, and a test holds the two together.
 PREPROCESSES = ("none", "unit", "tf", "torch", "caffe")
-SCHEMES = ("keras", "pypi")
+SCHEMES = ("keras", "pypi", "hub", "file")
+TASKS = ("image", "text")
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,29 @@ class Card:
     Attributes:
         name: What the user calls it; unique among all cards.
         family: The architecture, which chooses the builder of a network that is written here.
-        source: `keras:CLASS` (of keras.applications) or `pypi:PACKAGE==VERSION` (a wheel with one .pth file in it).
-        input_size: Height and width in pixels that the weights were trained at.
-        features: Channels of the feature map.
+        source: `keras:CLASS` (of keras.applications), `pypi:PACKAGE==VERSION` (a wheel with the file of weights in it),
+            `hub:HANDLE` (a TF-Hub module: folder, archive, or address) or `file:PATH` (a file of weights, relative to
+            the card).
+        input_size: Height and width in pixels that the weights were trained at; for texts the most tokens, or 0 where
+            texts may have any length.
+        features: Channels of the feature map, or of the embedding.
         parameters: All weights of the network without its classifier, moving statistics of BatchNorm included: what
             `count_params()` says.
-        preprocess: How RGB 0..255 is normalised: a name, or a table `{mean, std}` on that scale.
-        stages: Regular expressions, input to output, one a stage; each is matched against whole layer names.
+        preprocess: How RGB 0..255 is normalised: a name, or a table `{mean, std}` on that scale. `none` for texts.
+        stages: Regular expressions, input to output, one a stage; each is matched against whole layer names. A
+            hub: card may have none: the stages are then found in the names of the module's variables.
         license: SPDX name of the licence of the weights.
         sha256: Of the file that holds the weights, where it is not checked by Keras.
+        url: Where Keras downloads the weights from.
+        md5: Keras' own hash of that file.
+        file: Name of the file of weights within a wheel; the one .pth file where not given.
         top1: ImageNet top-1 accuracy, 0..1, as published.
-        task: What goes in.
+        size_mb: Size of the weights in megabytes (of the file with its classifier, for Keras), as published.
+        reference: Where top1 and size_mb are published.
+        task: What goes in: `image` or `text`.
+        output_key: Which output is the embedding, where a hub: module gives several.
+        arguments: Further arguments of each call of a hub: module.
+        preprocessor: `hub:HANDLE` of the module that turns texts into what a hub: encoder takes.
     """
 
     name: str
@@ -48,8 +61,16 @@ class Card:
     stages: tuple[str, ...]
     license: str
     sha256: str | None = None
+    url: str | None = None
+    md5: str | None = None
+    file: str | None = None
     top1: float | None = None
+    size_mb: float | None = None
+    reference: str | None = None
     task: str = "image"
+    output_key: str | None = None
+    arguments: dict = field(default_factory=dict)
+    preprocessor: str | None = None
 
     @property
     def scheme(self) -> str:
@@ -64,17 +85,21 @@ class Card:
     def from_dict(cls, values: Mapping[str, Any]) -> Card:
         """Checks plain values and makes the card; a TlkerasError names the card and the key."""
         where = f"card {values.get('name', 'without a name')!r}"
-        legal = [field.name for field in fields(cls)]
+        legal = [item.name for item in fields(cls)]
         for key in values:
             if key not in legal:
                 raise TlkerasError(f"{where}: {unknown_name('key', key, legal)}")
-        for field in fields(cls):
-            if field.name not in values and field.default is MISSING:
-                raise TlkerasError(f"{where}: the key {field.name!r} is missing")
+        for item in fields(cls):
+            if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
+                raise TlkerasError(f"{where}: the key {item.name!r} is missing")
         for key, value in values.items():
             legal_value, holds = _RULES[key]
             if not holds(value):
                 raise TlkerasError(f"{where}, key {key!r}: must be {legal_value}. Received: {value!r}")
+        if not values["stages"] and not values["source"].startswith("hub:"):
+            raise TlkerasError(f"{where}, key 'stages': must be {_RULES['stages'][0]}. Received: []")
+        if not values["input_size"] and values.get("task", "image") != "text":
+            raise TlkerasError(f"{where}, key 'input_size': must be {_COUNT[0]}. Received: 0")
         return cls(**{**values, "stages": tuple(values["stages"])})
 
 
@@ -100,7 +125,7 @@ def _is_preprocess(value: Any) -> bool:
 
 
 def _are_patterns(value: Any) -> bool:
-    if not isinstance(value, (list, tuple)) or not value or not all(map(_is_text, value)):
+    if not isinstance(value, (list, tuple)) or not all(map(_is_text, value)):
         return False
     try:
         return all(re.compile(pattern) for pattern in value)
@@ -109,23 +134,31 @@ def _are_patterns(value: Any) -> bool:
 
 
 def _is_source(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch(r"keras:\w+|pypi:[\w.-]+==[\w.+!-]+", value))
+    return isinstance(value, str) and bool(re.fullmatch(r"keras:\w+|pypi:[\w.-]+==[\w.+!-]+|(hub|file):\S.*", value))
 
 
 _TEXT, _COUNT = ("text", _is_text), ("a whole number above 0", _is_count)
 _RULES = {
     "name": ("a word of letters, digits, '_', '-', '.'", lambda v: _is_text(v) and bool(re.fullmatch(r"[\w.-]+", v))),
     "family": _TEXT,
-    "source": (f"one of {', '.join(f'{s}:…' for s in SCHEMES)} (keras:CLASS, pypi:PACKAGE==VERSION)", _is_source),
-    "input_size": _COUNT,
+    "source": ("one of keras:CLASS, pypi:PACKAGE==VERSION, hub:HANDLE, file:PATH", _is_source),
+    "input_size": ("a whole number above 0; for texts also 0", lambda v: v == 0 or _is_count(v)),
     "features": _COUNT,
     "parameters": _COUNT,
     "preprocess": (f"one of {', '.join(PREPROCESSES)}, or a table {{ mean, std }} of 1 or 3 numbers", _is_preprocess),
     "stages": ("a list of regular expressions, one or more", _are_patterns),
     "license": _TEXT,
     "sha256": ("64 hexadecimal digits", lambda v: v is None or bool(re.fullmatch(r"[0-9a-f]{64}", str(v)))),
+    "url": ("an https address", lambda v: v is None or (_is_text(v) and v.startswith("https://"))),
+    "md5": ("32 hexadecimal digits", lambda v: v is None or bool(re.fullmatch(r"[0-9a-f]{32}", str(v)))),
+    "file": ("the name of a file", lambda v: v is None or (_is_text(v) and not re.search(r"[/\\]|^\.\.?$", v))),
     "top1": ("a share from 0 to 1", lambda v: v is None or (_is_number(v) and 0 <= v <= 1)),
-    "task": ("'image'", lambda v: v == "image"),
+    "size_mb": ("a number of megabytes", lambda v: v is None or (_is_number(v) and v > 0)),
+    "reference": ("text", lambda v: v is None or _is_text(v)),
+    "task": (f"one of {', '.join(TASKS)}", lambda v: v in TASKS),
+    "output_key": ("text", lambda v: v is None or _is_text(v)),
+    "arguments": ("a table of plain values", lambda v: isinstance(v, Mapping)),
+    "preprocessor": ("hub:HANDLE", lambda v: v is None or (_is_text(v) and v.startswith("hub:"))),
 }
 
 
