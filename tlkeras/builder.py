@@ -26,9 +26,10 @@ def build(
 ) -> keras.Model:
     """Builds a model: a backbone of the zoo with a new head, and the weights that shall train set to train.
 
-    The model takes float RGB images `(batch, height, width, 3)` in 0..255, normalises them inside, and gives float32
-    logits `(batch, len(classes))`. It is a plain functional model: stock `compile`, `fit` and `save` work, and what is
-    saved carries the class names and the card.
+    The model takes float RGB images `(batch, height, width, 3)` in 0..255 and normalises them inside, or strings
+    `(batch,)` and tokenizes them inside, as the card says, and gives float32 logits `(batch, len(classes))`. It is a
+    plain functional model: stock `compile`, `fit` and `save` work, and what is saved carries the class names and the
+    card.
 
     Args:
         backbone: Name of a card of the zoo, or a card.
@@ -53,7 +54,7 @@ def build(
         "trainable": trainable,
         "batch_norm": batch_norm,
         "weights": str(weights),
-        "image_size": image_size or card.input_size,
+        "image_size": image_size or (card.input_size if card.task == "image" else 0),
         "pooling": pooling,
         "dropout": dropout,
     }
