@@ -1,4 +1,4 @@
-"""What every backbone on every card promises."""
+"""What every image backbone on every card promises."""
 
 import inspect
 
@@ -8,7 +8,7 @@ import pytest
 
 from tlkeras import zoo
 
-NAMES = sorted(zoo.cards())
+NAMES = sorted(name for name, card in zoo.cards().items() if card.task == "image")
 HEAD_LAYERS = {"pooling", "dropout", "logits"}
 
 
