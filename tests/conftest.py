@@ -43,6 +43,14 @@ def flowers() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sst2() -> Path:
+    folder = SHARED / "sst2"
+    if not folder.is_dir():
+        pytest.skip(f"needs the sentences of sst2 in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_model() -> keras.Model:
     return make_tiny_model()
 
