@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,23 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_aside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` to fill; renames it to `path` on success and removes it on failure.
+
+    `path` must not exist, or be an empty folder, when the block ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{UNFINISHED}{path.name[:40]}."))
+    try:
+        yield aside
+        make_public(aside)
+        aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def make_public(path: Path) -> None:
