@@ -20,6 +20,7 @@ def build(
     batch_norm: str = "frozen",
     weights: str = "imagenet",
     image_size: int | None = None,
+    stages: Sequence[str] = (),
     pooling: str = "avg",
     dropout: float = 0.2,
     mixed_precision: str | None = None,
@@ -31,13 +32,14 @@ def build(
     saved carries the class names and the card.
 
     Args:
-        backbone: Name of a card of the zoo, or a card.
+        backbone: Name of a card of the zoo, `hub:HANDLE` of a TF-Hub module, or a card.
         classes: Class names in the order of the logits.
         head: `classify`.
         trainable: `head`, `all`, `top:N` or patterns; see `tlkeras.trainable.plan`.
         batch_norm: BatchNorm of unfrozen stages, `frozen` or `train`.
-        weights: `imagenet`, `random`, or a file of weights for the backbone.
+        weights: `imagenet` (what the card or the module has), `random`, or a file of weights for the backbone.
         image_size: Pixels a side; the card's own size where not given.
+        stages: Patterns of the backbone's stages, input to output, instead of those of the card or the module.
         pooling: `avg`, `max` or `gem`.
         dropout: Share of the pooled features dropped in training, 0..1.
         mixed_precision: `none`, `float16`, `bfloat16` or `auto`; Keras' own dtype policy where not given.
@@ -47,13 +49,15 @@ def build(
     """
     if head not in heads.HEADS:
         raise unknown_name("head", head, heads.HEADS)
-    card = backbone if isinstance(backbone, zoo.Card) else zoo.card(backbone)
+    is_card = isinstance(backbone, zoo.Card)
+    card = backbone if is_card else backbones.find(backbone, image_size or 0, stages)
     recipe = {
-        "backbone": card.name,
+        "backbone": card.name if is_card or not backbone.startswith("hub:") else card.source,
+        "stages": list(stages),
         "trainable": trainable,
         "batch_norm": batch_norm,
         "weights": str(weights),
-        "image_size": image_size or card.input_size,
+        "image_size": image_size or (card.input_size if card.task == "image" else 0),
         "pooling": pooling,
         "dropout": dropout,
     }

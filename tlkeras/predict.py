@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.backbones import hub_places
 from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export.savedmodel import MODEL_JSON
@@ -135,7 +136,8 @@ def _load(target: Path) -> tuple[Callable, list[str]]:
 
 def _load_keras(path: Path) -> tuple[Callable, list[str]]:
     try:
-        model = keras.saving.load_model(path, compile=False)
+        with hub_places.modules_in(path.parent):
+            model = keras.saving.load_model(path, compile=False)
         classes, serving = model.get_layer("logits").classes, Serving(model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {in_one_line(error)}") from error

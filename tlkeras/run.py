@@ -11,9 +11,10 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from tlkeras import builder, consoles, report, trainable, zoo
+from tlkeras import backbones, builder, consoles, report, trainable
 from tlkeras import data as data_room
 from tlkeras import spec as specs
+from tlkeras.backbones import hub, hub_places
 from tlkeras.data import sources
 from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import PARTS, Data, Example
@@ -25,7 +26,17 @@ from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
 _DATA = ("data", "split", "seed", *sources.OPTIONS)
-_RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout", "mixed_precision")
+_RECIPE = (
+    "backbone",
+    "stages",
+    "weights",
+    "image_size",
+    "trainable",
+    "batch_norm",
+    "pooling",
+    "dropout",
+    "mixed_precision",
+)
 
 
 class Run:
@@ -173,12 +184,16 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
         TlkerasError: As `tlkeras.data.load`, `tlkeras.build` and `tlkeras.train`.
     """
     folder = RunFolder(output)
-    spec = _resolved(spec)
+    with hub_places.modules_in(folder.path):
+        return _train_spec(_resolved(spec), folder, resume, console)
+
+
+def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console) -> Run:
     with folder.held():
         folder.check_usable(spec, resume)
         if folder.is_trained:
             console.print(f"{folder.path} is trained already")
-            return Run(output)
+            return Run(folder.path)
         data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
         with strategy.choose().scope():
             return _train(_build(spec, data.classes), data, spec, folder, console)
@@ -186,17 +201,24 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
     """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
-    spec = _resolved(spec)
-    data = _load(spec, console)
-    model = _build(dataclasses.replace(spec, weights="random"), data.classes)
+    with hub_places.without_downloads():
+        spec = _resolved(spec)
+        data = _load(spec, console)
+        # A module shows its layers only when it is loaded, and its weights come with it.
+        is_module = backbones.find(spec.backbone).scheme == "hub"
+        weights = spec.weights if is_module else "random"
+        model = _build(dataclasses.replace(spec, weights=weights), data.classes)
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans
 
 
 def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = zoo.card(spec.backbone)
-    changes = {"image_size": spec.image_size or card.input_size, "data": sources.absolute(spec.data)}
+    card = backbones.find(spec.backbone, spec.image_size)
+    size = spec.image_size or (card.input_size if card.task == "image" else 0)
+    changes = {"image_size": size, "data": sources.absolute(spec.data)}
+    if spec.backbone.startswith(hub.SCHEME):
+        changes["backbone"] = card.source
     if spec.weights not in ("imagenet", "random"):
         changes["weights"] = str(Path(spec.weights).expanduser().absolute())
         if not Path(changes["weights"]).is_file():
@@ -232,6 +254,7 @@ def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolde
         data.write(folder.path)
         if data.excluded:
             console.print(f"the files left out are listed in {folder.path / 'excluded.csv'}")
+    hub.keep(model, folder.path)
     engine.fit(model, data, spec, folder, console)
     run = Run(folder.path)
     run.model, run.data = model, data

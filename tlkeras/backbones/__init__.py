@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from tlkeras import weights as weight_cache
-from tlkeras.backbones import efficientnet_lite, keras_applications
+from tlkeras import zoo
+from tlkeras.backbones import efficientnet_lite, hub, keras_applications
 from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.backbones.stages import Stage, stages_of
 from tlkeras.backbones.weight_files import load_weights
@@ -36,6 +39,21 @@ class Backbone:
     stages: list[Stage]
 
 
+def find(name: str, image_size: int = 0, stages: Sequence[str] = ()) -> Card:
+    """Finds the card of a backbone by name, or makes one for `hub:HANDLE`.
+
+    Args:
+        name: A card of the zoo, or the handle of a TF-Hub module, which is loaded to see what it is.
+        image_size: Pixels a side that it is meant for; 0 is its own.
+        stages: Patterns to take instead of the card's.
+
+    Raises:
+        TlkerasError: There is no such card or module.
+    """
+    card = hub.card_of(name, image_size) if name.startswith(hub.SCHEME) else zoo.card(name)
+    return dataclasses.replace(card, stages=tuple(stages)) if stages else card
+
+
 def load(
     card: Card, weights: str | Path = "imagenet", image_size: int | None = None, recipe: dict | None = None
 ) -> Backbone:
@@ -50,6 +68,8 @@ def load(
     Raises:
         TlkerasError: weights that cannot be had or do not fit, images too small, or stages that do not cover it.
     """
+    if card.scheme == "hub":
+        return _load_module(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:
         raise TlkerasError(f"images must be {_SMALLEST} pixels a side or more. Received: {size}")
@@ -65,5 +85,14 @@ def load(
     else:
         raise unknown_name(f"family of a {card.scheme}: card", card.family, _FAMILIES)
     if weights not in ("imagenet", "random"):
+        load_weights(model, weights, card)
+    return Backbone(model, card, stages_of(model.layers, card))
+
+
+def _load_module(card: Card, weights: str | Path, image_size: int | None, recipe: dict | None) -> Backbone:
+    if weights == "random":
+        raise TlkerasError(f"weights: {card.name!r} is a module of TF-Hub, which brings its own: imagenet, or a file")
+    model, card = hub.build(card, image_size, recipe)
+    if weights != "imagenet":
         load_weights(model, weights, card)
     return Backbone(model, card, stages_of(model.layers, card))

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from tlkeras.backbones import efficientnet_lite
+from tlkeras.backbones.stages import units_of
 from tlkeras.errors import TlkerasError
 from tlkeras.pth import read_pth
 from tlkeras.zoo import Card
@@ -36,7 +37,7 @@ def load_weights(model: keras.Model, path: str | Path, card: Card) -> None:
         TlkerasError: the file cannot be read, or lacks weights, or has them in other shapes: all of them are listed.
     """
     saved = read_weights(path, card)
-    wanted = {layer.name: layer for layer in model.layers if layer.weights}
+    wanted = {layer.name: layer for layer in units_of(model.layers) if layer.weights}
     if not wanted.keys() <= saved.keys():
         saved = _by_order(wanted, saved)
     wrong = []

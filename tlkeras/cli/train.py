@@ -63,7 +63,8 @@ def command(data, named_data, output, spec_file, pairs, resume, dry_run, **optio
         raise TlkerasError("no data named: give a folder, csv:FILE, tfds:NAME or digits as DATA, or `data` in --spec")
     if not output and not dry_run:
         raise TlkerasError("no run folder named: give --output RUN")
-    zoo.card(spec.backbone)
+    if not spec.backbone.startswith("hub:"):
+        zoo.card(spec.backbone)
     console = consoles.make()
 
     with quiet.start():

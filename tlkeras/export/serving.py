@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tlkeras.backbones.hub_module import HubModule
 from tlkeras.data.images import decode_and_resize
 from tlkeras.precision import in_float32
 
@@ -27,6 +28,8 @@ class Serving(tf.Module):
         model = in_float32(model)
         # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
         self.weights = [variable.value for variable in model.variables]
+        modules = [layer.saved for layer in model.layers if isinstance(layer, HubModule)]
+        self.resources = [resource for module in modules for resource in module.resources()]
         image_size = tuple(model.input_shape[1:3])
         names = model.get_layer("logits").classes
         both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
