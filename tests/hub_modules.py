@@ -136,7 +136,7 @@ def text_module(folder: Path) -> Path:
 
 
 def bert_modules(folder: Path) -> tuple[Path, Path]:
-    """A preprocessor with a wordpiece tokenizer of TensorFlow Text in its graph, and an encoder that takes its output."""
+    """A preprocessor with a tokenizer of TensorFlow Text in its graph, and an encoder that takes what it gives."""
     text = pytest.importorskip("tensorflow_text", reason="needs tensorflow-text, of the extra text")
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
     vocabulary = folder / "pieces.txt"
