@@ -27,9 +27,10 @@ def build(
 ) -> keras.Model:
     """Builds a model: a backbone of the zoo with a new head, and the weights that shall train set to train.
 
-    The model takes float RGB images `(batch, height, width, 3)` in 0..255, normalises them inside, and gives float32
-    logits `(batch, len(classes))`. It is a plain functional model: stock `compile`, `fit` and `save` work, and what is
-    saved carries the class names and the card.
+    The model takes float RGB images `(batch, height, width, 3)` in 0..255 and normalises them inside, or strings
+    `(batch,)` and tokenizes them inside, as the card says, and gives float32 logits `(batch, len(classes))`. It is a
+    plain functional model: stock `compile`, `fit` and `save` work, and what is saved carries the class names and the
+    card.
 
     Args:
         backbone: Name of a card of the zoo, `hub:HANDLE` of a TF-Hub module, or a card.

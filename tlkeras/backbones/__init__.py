@@ -1,4 +1,4 @@
-"""Backbones: a card becomes a Keras model from RGB 0..255 to a feature map, with its stages and its weights."""
+"""Backbones: a card becomes a Keras model, from RGB 0..255 to a feature map or from strings to an embedding."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import keras
 
 from tlkeras import weights as weight_cache
 from tlkeras import zoo
-from tlkeras.backbones import efficientnet_lite, hub, keras_applications
+from tlkeras.backbones import efficientnet_lite, hub, keras_applications, minilm, sentence_files
 from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.backbones.stages import Stage, stages_of
+from tlkeras.backbones.text import TextPreprocess
 from tlkeras.backbones.weight_files import load_weights
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.zoo import Card
 
 # The families that are written here; the rest is Keras'.
 _FAMILIES = {"efficientnet_lite": efficientnet_lite.build}
+_TEXT_FAMILIES = ("minilm",)
 _SMALLEST = 32
 
 
@@ -29,7 +31,8 @@ class Backbone:
 
     Attributes:
         model: Flat `keras.Model` from float32 RGB 0..255 `(batch, size, size, 3)` (layer `image`), through the layer
-            `preprocess`, to the feature map `(batch, height, width, card.features)`. Nothing in it is random.
+            `preprocess`, to the feature map `(batch, height, width, card.features)`; for texts from strings `(batch,)`
+            (layer `text`) to the embedding `(batch, card.features)`. Nothing in it is random.
         card: What it was made from.
         stages: Its layers in groups, input to output.
     """
@@ -61,8 +64,9 @@ def load(
 
     Args:
         card: See `tlkeras.zoo`.
-        weights: `imagenet` (fetched if need be), `random`, or a file: `.keras`, `.weights.h5`, `.h5`, or `.pth`.
-        image_size: Height and width in pixels, 32 or more; by default the card's.
+        weights: `imagenet` (what the card names, fetched if need be), `random`, or a file: `.keras`, `.weights.h5`,
+            `.h5`, or `.pth`; for sentence encoders `.zip`.
+        image_size: Height and width in pixels, 32 or more; by default the card's. Not for texts.
         recipe: Kept by the layer `preprocess`, so that a saved model can tell how it was made.
 
     Raises:
@@ -70,6 +74,8 @@ def load(
     """
     if card.scheme == "hub":
         return _load_module(card, weights, image_size, recipe)
+    if card.task == "text":
+        return _load_text(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:
         raise TlkerasError(f"images must be {_SMALLEST} pixels a side or more. Received: {size}")
@@ -95,4 +101,21 @@ def _load_module(card: Card, weights: str | Path, image_size: int | None, recipe
     model, card = hub.build(card, image_size, recipe)
     if weights != "imagenet":
         load_weights(model, weights, card)
+    return Backbone(model, card, stages_of(model.layers, card))
+
+
+def _load_text(card: Card, weights: str | Path, image_size: int | None, recipe: dict | None) -> Backbone:
+    if image_size:
+        raise TlkerasError(f"image_size: texts have none, and {card.name!r} takes texts. Received: {image_size}")
+    if card.family not in _TEXT_FAMILIES:
+        raise unknown_name(f"family of texts of a {card.scheme}: card", card.family, _TEXT_FAMILIES)
+    text = keras.Input((), name="text", dtype="string")
+    x = TextPreprocess(card.to_dict(), recipe, name="preprocess")(text)
+    if weights == "random":
+        model = keras.Model(text, minilm.build(x, card, minilm.sizes_without_weights(card)), name=card.name)
+    else:
+        file = weight_cache.fetch(card) if weights == "imagenet" else weights
+        found = sentence_files.read(file, card)
+        model = keras.Model(text, minilm.build(x, card, found.sizes, found.tokens), name=card.name)
+        minilm.set_weights(model, found.tensors, card)
     return Backbone(model, card, stages_of(model.layers, card))
