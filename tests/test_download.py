@@ -110,7 +110,7 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(server, target, change):
 def test_a_partial_file_that_is_whole_is_taken(server, target):
     server.cuts = [100_000, 0, 0, 0, 0]
     failure(server, target)
-    (partial,) = (path for path in target.parent.iterdir() if not path.suffix == ".origin")
+    (partial,) = (path for path in target.parent.iterdir() if path.suffix != ".origin")
     partial.write_bytes(CONTENT)
     download(f"{server.url}/weights.h5", target, sha256=SHA256)
     assert only(target)
