@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -49,6 +50,40 @@ def folder_aside(path: str | os.PathLike) -> Iterator[Path]:
         aside.replace(path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def partial_of(path: Path) -> Iterator[Path]:
+    """Gives the one partial file of `path` to fill, which outlives a killed process; the caller renames it when whole.
+
+    A process that comes second waits for the first. A partial that is still empty afterwards is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{UNFINISHED}{path.name}")
+    descriptor = _open_locked(partial)
+    try:
+        yield partial
+    finally:
+        if partial.exists() and not partial.stat().st_size:
+            partial.unlink()
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _lock(descriptor if fcntl else None, wait=True)
+        # The process that was waited for may have renamed or removed the file: the lock is then on one of the past.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Gives the hash of a file's content in hexadecimal digits; `algorithm` as in hashlib."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def make_public(path: Path) -> None:
