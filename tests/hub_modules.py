@@ -19,6 +19,20 @@ def import_tf_keras():
         return pytest.importorskip("tf_keras", reason="needs tf_keras, of the extra hub")
 
 
+def make(kind: str, folder: Path) -> Path:
+    """Makes the module of that kind in a folder and gives its own folder; for BERT that of the encoder."""
+    makers = {
+        "keras2": keras2_image_module,
+        "momentum": momentum_module,
+        "tuple": lambda path: momentum_module(path, tuple),
+        "signature": signature_module,
+        "tf1": tf1_module,
+        "text": text_module,
+        "bert": lambda path: bert_modules(path)[1],
+    }
+    return makers[kind](folder / kind)
+
+
 def keras2_image_module(folder: Path) -> Path:
     """A reusable feature vector as tf_keras saves it: BatchNorm, dropout and an l2 regulariser in two blocks."""
     keras2 = import_tf_keras()
@@ -43,7 +57,6 @@ class Momentum(tf.Module):
             self.kernel = tf.Variable(tf.random.stateless_normal([3, FEATURES], [0, 1]), name="kernel")
         with tf.name_scope("net/norm"):
             self.moving_mean = tf.Variable(tf.zeros([FEATURES]), trainable=False, name="moving_mean")
-        self.variables_of = [self.kernel, self.moving_mean]
         self._outputs = outputs
 
     @tf.function
@@ -118,7 +131,6 @@ class Words(tf.Module):
         self.table = tf.lookup.StaticHashTable(lines, len(WORDS))
         values = tf.random.stateless_normal([len(WORDS) + 1, FEATURES], [0, 1])
         self.embeddings = tf.Variable(values, name="embeddings")
-        self.variables_ = [self.embeddings]
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def __call__(self, texts):
@@ -143,23 +155,20 @@ def bert_modules(folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary.write_text("\n".join(pieces) + "\n")
     tokenizer = text.BertTokenizer(str(vocabulary), lower_case=True)
-    prepare, encode = tf.Module(), Encoder(len(pieces))
-    prepare.tokenizer = tokenizer
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def prepared(texts):
+    def prepare(texts):
         ids = tokenizer.tokenize(texts).merge_dims(1, 2)
         ids = tf.cast(ids.to_tensor(0, shape=[None, 8]), tf.int32)
         mask = tf.cast(ids > 0, tf.int32)
         return {"input_word_ids": ids, "input_mask": mask, "input_type_ids": tf.zeros_like(ids)}
 
-    prepare.__call__ = prepared
-    tf.saved_model.save(Callable(prepared, tokenizer), str(folder / "prepare"))
-    spec = tf.TensorSpec([None, None], tf.int32)
-    inputs = {name: spec for name in ("input_word_ids", "input_mask", "input_type_ids")}
+    tf.saved_model.save(Callable(prepare, tokenizer), str(folder / "prepare"))
+    encoder, spec = Encoder(len(pieces)), tf.TensorSpec([None, None], tf.int32)
+    tokens = {name: spec for name in ("input_word_ids", "input_mask", "input_type_ids")}
     for training in (True, False):
-        encode.__call__.get_concrete_function(inputs, training=training)
-    tf.saved_model.save(encode, str(folder / "encoder"))
+        encoder.__call__.get_concrete_function(tokens, training=training)
+    tf.saved_model.save(encoder, str(folder / "encoder"))
     vocabulary.unlink()
     return folder / "prepare", folder / "encoder"
 

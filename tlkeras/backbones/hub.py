@@ -46,6 +46,7 @@ def build(card: Card, image_size: int | None, recipe: dict | None) -> tuple[kera
         x = TextPreprocess(card.to_dict(), recipe, name="preprocess", dtype="float32")(inputs)
         if card.preprocessor:
             x = _preprocessor(card.preprocessor)(x)
+        _check_texts(x, module.saved.input, card.name)
     model = keras.Model(inputs, module(x), name=card.name)
     _check(model, card)
     return model, card
@@ -110,6 +111,15 @@ def _preprocessor(source: str) -> HubModule:
     if layer.units:
         raise TlkerasError(f"the preprocessor {source} has variables, and so is more than a preprocessor")
     return layer
+
+
+def _check_texts(prepared, spec, name: str) -> None:
+    received, wanted = (sorted(x) if isinstance(x, Mapping) else "one tensor" for x in (prepared, spec))
+    if received != wanted:
+        raise TlkerasError(
+            f"card {name!r}: the module takes {wanted}; what makes that of texts goes on the card as `preprocessor`. "
+            f"Received: {received}"
+        )
 
 
 def _image_shape(module: HubModule, size: int, name: str) -> tuple[int, int, int]:

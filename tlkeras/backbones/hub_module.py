@@ -91,6 +91,8 @@ class HubModule(keras.layers.Layer):
         self.folder = hub_places.find(self.handle, self.name, sha256)
         self.sha256 = hub_places.graph_sha256(self.folder)
         self.saved = SavedModule(self.folder, self.arguments)
+        if output_key != EVERYTHING:
+            self._select(self.saved.outputs)
         # Tracked, so that a SavedModel of any model with this layer has the module's tables and files.
         self.loaded = self.saved.loaded
         groups = unit_names.units([variable.name for variable in self.saved.variables])
@@ -170,8 +172,11 @@ class HubModule(keras.layers.Layer):
         outputs = self.saved(inputs, bool(training) and self.trains and self.batch_norm == "train")
         if self.output_key == EVERYTHING:
             return outputs
-        output = select(outputs, self.output_key, f"the module in {self.folder}")
+        output = self._select(outputs)
         return tf.cast(output, self.compute_dtype) if output.dtype.is_floating else output
+
+    def _select(self, outputs):
+        return select(outputs, self.output_key, f"the module in {self.folder}")
 
     def _variables(self, indices: Sequence[int]) -> list[tuple[tf.Variable, bool]]:
         return [(v, self.saved.trains(v)) for v in map(self.saved.variables.__getitem__, indices)]

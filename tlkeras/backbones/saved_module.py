@@ -27,6 +27,7 @@ class SavedModule:
         variables: Its variables, as it lists them.
         refusal: Why it cannot be trained; empty where it can.
         input: What it takes: a `tf.TensorSpec`, or a dictionary of them.
+        outputs: What it gives, likewise, or a tuple of them.
         modes: The values of `training` that it was traced with; empty where it takes none.
 
     Raises:
@@ -49,6 +50,9 @@ class SavedModule:
                 f"the module in {folder} cannot be trained: it is {kind}, which computes as in serving and knows "
                 f"neither training mode nor regularisation. Train the head alone, or take a reusable TF2 module"
             )
+        # A call to see that it can be called so, without computing anything.
+        call = tf.function(lambda inputs: self(inputs, training=False), autograph=False)
+        self.outputs = call.get_concrete_function(self.input).structured_outputs
 
     def trains(self, variable: tf.Variable) -> bool:
         """Says whether the module lets a variable train."""
@@ -126,12 +130,6 @@ class SavedModule:
 
         if not isinstance(self.input, Mapping):
             return one(inputs, self.input)
-        received = set(inputs) if isinstance(inputs, Mapping) else "one tensor"
-        if received != set(self.input):
-            raise TlkerasError(
-                f"the module in {self.folder} takes {', '.join(sorted(self.input))}; a module that prepares texts for "
-                f"it goes on its card as `preprocessor`. Received: {received}"
-            )
         return {key: one(value, self.input[key]) for key, value in inputs.items()}
 
 
@@ -178,7 +176,7 @@ def _load(folder: Path) -> tuple[Any, bool]:
         raise TlkerasError(
             f"the module in {folder} needs the operations of TensorFlow Text: pip install 'tlkeras[text]' ({error})"
         ) from error
-    except (OSError, ValueError, KeyError, AttributeError, tf.errors.OpError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, tf.errors.OpError) as error:
         raise TlkerasError(f"the module in {folder} cannot be loaded: {in_one_line(error)}") from error
     # TensorFlow gives what it restored from a graph of TF1 no class of its own.
     return loaded, is_old or hasattr(loaded, "graph")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 # The unit of variables whose names tell nothing, and so the one stage of such a module.
 NAMELESS = "module"
@@ -39,8 +39,7 @@ def units(names: Sequence[str]) -> dict[str, list[int]]:
     for index, path in enumerate(paths):
         name = path.rpartition("/")[0] or (path if telling else NAMELESS)
         found.setdefault(name, []).append(index)
-    free = {name: _free(name, found) for name in found}
-    return {free[name]: found[name] for name in _naturally(list(found))}
+    return {_free(name, found): found[name] for name in _naturally(list(found))}
 
 
 def last_component(name: str) -> str:
@@ -84,10 +83,11 @@ def stage_patterns(names: Sequence[str], weighty: Sequence[bool]) -> list[str]:
     return [_pattern([keys[i] for i in stage], [names[i] for i in stage], names) for stage in merged]
 
 
-def _free(name: str, others) -> str:
-    while name in _TAKEN or (name.endswith("_") and name in others and name.rstrip("_") in _TAKEN):
-        name += "_"
-    return name
+def _free(name: str, others: Collection[str]) -> str:
+    free = name
+    while free in _TAKEN or (free != name and free in others):
+        free += "_"
+    return free
 
 
 def _keys(names: Sequence[str]) -> list[str]:
