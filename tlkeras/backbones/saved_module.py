@@ -153,7 +153,9 @@ def select(outputs, key: str | None, where: str):
     if not key:
         key = next(iter(outputs)) if len(outputs) == 1 else _DEFAULT
         if key not in outputs:
-            raise TlkerasError(f"{where} gives several outputs: name one as output_key. Legal: {', '.join(outputs)}")
+            raise TlkerasError(
+                f"{where} gives several outputs: a card names one as `output_key`. Legal: {', '.join(outputs)}"
+            )
     if key not in outputs:
         raise unknown_name(f"output_key of {where}", key, outputs)
     if isinstance(outputs[key], (list, tuple, Mapping)):
