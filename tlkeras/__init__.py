@@ -44,6 +44,7 @@ class _AfterKeras:
         "tlkeras.backbones.text",
         "tlkeras.backbones.wordpieces",
         "tlkeras.backbones.hub_module",
+        "tlkeras.backbones.minilm",
         "tlkeras.heads",
     )
 

@@ -35,6 +35,47 @@ _LETTERS = [chr(code) for code in range(0x21, 0x7F)]
 _SPELLING = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
 
 
+@keras.saving.register_keras_serializable(package="tlkeras")
+class EncoderBlock(keras.layers.Layer):
+    """KerasHub's `TransformerEncoder` with BERT's exact GELU and nothing random in it.
+
+    KerasHub is imported when the first of them is made, so that a saved model can be loaded with tlkeras alone.
+
+    Args:
+        inner: Width of its inner layer.
+        heads: Heads of its attention.
+
+    Raises:
+        TlkerasError: The extra `text` is not installed.
+    """
+
+    def __init__(self, inner: int, heads: int, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.heads = inner, heads
+        self.block = needs("keras_hub").layers.TransformerEncoder(
+            inner,
+            heads,
+            activation="gelu",
+            layer_norm_epsilon=1e-12,
+            kernel_initializer=_initializer(),
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, x_shape, padding_mask_shape):
+        self.block.build(x_shape)
+        # Its own layers came into being just now, and would train in a model that was saved with them frozen.
+        self.block.trainable = self.trainable
+
+    def call(self, x, padding_mask):
+        return self.block(x, padding_mask=padding_mask)
+
+    def compute_output_shape(self, x_shape, padding_mask_shape):
+        return x_shape
+
+    def get_config(self):
+        return {**super().get_config(), "inner": self.inner, "heads": self.heads}
+
+
 class Tokens(NamedTuple):
     """How texts become tokens: the pieces by number, and what is done to the letters first."""
 
@@ -84,14 +125,7 @@ def build(texts, card: Card, sizes: Sizes, tokens: Tokens | None = None):
     x = keras.layers.Add(name="embeddings_add")([x, positions])
     x = keras.layers.LayerNormalization(epsilon=1e-12, name="embeddings_norm")(x)
     for number in range(1, sizes.layers + 1):
-        x = hub.TransformerEncoder(
-            sizes.inner,
-            sizes.heads,
-            activation="gelu",
-            layer_norm_epsilon=1e-12,
-            kernel_initializer=_initializer(),
-            name=f"layer{number}",
-        )(x, padding_mask=mask)
+        x = EncoderBlock(sizes.inner, sizes.heads, name=f"layer{number}")(x, mask)
     return keras.layers.GlobalAveragePooling1D(name="mean_of_tokens")(x, mask=mask)
 
 
@@ -151,7 +185,7 @@ def _pairs(model: keras.Model, tensors: Mapping[str, np.ndarray]) -> Iterator[tu
     segment = tensors["embeddings.token_type_embeddings.weight"][:1]
     yield model.get_layer("embeddings_positions").position_embeddings, names[1], tensors[names[1]] + segment
     yield from _norm(model.get_layer("embeddings_norm"), "embeddings.LayerNorm", tensors)
-    blocks = [layer for layer in model.layers if type(layer).__name__ == "TransformerEncoder"]
+    blocks = [layer.block for layer in model.layers if isinstance(layer, EncoderBlock)]
     for number, block in enumerate(blocks):
         for part, dense in _DENSE.items():
             name = f"encoder.layer.{number}.{part}"

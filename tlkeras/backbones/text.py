@@ -35,6 +35,11 @@ class TextPreprocess(keras.layers.Layer):
         return {**super().get_config(), "card": self.card, "recipe": self.recipe}
 
 
+def takes_texts(model: keras.Model) -> bool:
+    """Says whether a model made by `tlkeras.build` takes strings; the others take images."""
+    return model.get_layer("preprocess").card.get("task") == "text"
+
+
 def needs(module: str) -> ModuleType:
     """Imports a module of the extra `text`.
 

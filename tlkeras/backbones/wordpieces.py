@@ -40,13 +40,16 @@ class WordPieces(keras.layers.Layer):
         TlkerasError: TensorFlow Text is not installed.
     """
 
+    # What must be imported before a SavedModel with this layer in it is loaded.
+    needs = "tensorflow_text"
+
     def __init__(self, vocabulary: str, most: int, lowercase: bool = True, strip_accents: bool = True, **kwargs):
         super().__init__(**kwargs)
         self.vocabulary, self.most = vocabulary, most
         self.lowercase, self.strip_accents = lowercase, strip_accents
         pieces = vocabulary.split("\n")
         self._pad, self._begin, self._end = (pieces.index(mark) for mark in ("[PAD]", "[CLS]", "[SEP]"))
-        self._text_ops = needs("tensorflow_text")
+        self._text_ops = needs(self.needs)
         # In a graph its tables would belong to that graph alone.
         with tf.init_scope():
             self._pieces = self._text_ops.FastWordpieceTokenizer(

@@ -79,7 +79,7 @@ def load(
 def load_all(
     source: str | os.PathLike, task: str = "image", *, progress: Progress | None = None, **options
 ) -> tuple[list[Example], list[Excluded]]:
-    """Finds and checks the images or texts of a source that is only to be judged: its test part where it has one, else all.
+    """Finds and checks what is only to be judged: the test part of a source where it has one, else all.
 
     Args:
         source: As in `load`.
@@ -137,8 +137,8 @@ def _refuse_too_little(
         raise TlkerasError(f"{source} has one class only, {labels[0]!r}; a classifier needs two or more")
     if len(labels) >= len(found.examples):
         raise TlkerasError(
-            f"{source} has {len(labels)} classes for {len(found.examples)} {task}s; a class needs {task}s to learn from "
-            f"and others to be judged by"
+            f"{source} has {len(labels)} classes for {len(found.examples)} {task}s; a class needs {task}s to learn "
+            f"from and others to be judged by"
         )
     if lost := {example.part for example in found.examples} - usable_parts - {None}:
         raise TlkerasError(f"the part {min(lost)} of {source} has no usable {task}{why}")

@@ -145,8 +145,9 @@ class Data:
         wrong = [e.name for e, found in zip(needed, now, strict=True) if found.sha256 != e.sha256]
         if wrong:
             first = ", ".join(map(ascii, wrong[:3]))
+            what = "files" if task == "image" else "texts"
             raise TlkerasError(
-                f"{len(wrong)} of {len(needed)} {'files' if task == 'image' else 'texts'} of the recorded split are missing or have changed since, in "
+                f"{len(wrong)} of {len(needed)} {what} of the recorded split are missing or have changed since, in "
                 f"{root}: {first}{', …' if len(wrong) > 3 else ''}; put them back, or start a new run"
             )
         examples = [*now, *(example for example in examples if example.part not in verified)]

@@ -47,8 +47,8 @@ def _refuse_missing_columns(
         raise TlkerasError(f"{path} is no UTF-8 text (UTF-16, it seems): save it as CSV UTF-8")
     if path_column in missing and text_column in columns:
         raise TlkerasError(
-            f"{path} has no column {path_column!r} of images, but one of texts, {text_column!r}: choose a text backbone "
-            f"such as minilm_l6"
+            f"{path} has no column {path_column!r} of images, but one of texts, {text_column!r}: choose a text "
+            f"backbone such as minilm_l6"
         )
     if missing:
         raise TlkerasError(
