@@ -11,7 +11,20 @@ PACKAGE = Path(__file__).parent.parent / "tlkeras"
 
 # Rooms by floor; a room may import from its own floor and from those below.
 FLOORS = [
-    ["errors", "files", "versions", "consoles", "zoo", "pth", "archives", "download", "weights", "spec"],
+    [
+        "errors",
+        "files",
+        "versions",
+        "consoles",
+        "places",
+        "card_files",
+        "zoo",
+        "pth",
+        "archives",
+        "download",
+        "weights",
+        "spec",
+    ],
     ["backbones", "data"],
     ["heads", "trainable", "builder", "precision"],
     ["engine"],
