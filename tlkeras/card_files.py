@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from tlkeras.places import bundled_zoo, user_zoo
 _MOST_BYTES = 2**20
 # What says something of certain weights, and is not taken over where `source` names others.
 _OF_THE_WEIGHTS = ("sha256", "url", "md5", "file", "top1", "size_mb", "reference")
+_WITH_PATHS = ("source", "preprocessor")
 
 
 class Entry(NamedTuple):
@@ -88,9 +90,30 @@ def extended(entry: Entry, known: Mapping[str, Entry]) -> dict[str, Any]:
     return values
 
 
+def movable_text(path: Path) -> str:
+    """Gives the text of a card file that means the same in another folder: its own, unless it has relative paths."""
+    text, found = path.read_text(encoding="utf-8"), entries(path)
+    if all(entry.values.get(key, "") in text for entry in found for key in _WITH_PATHS):
+        return text
+    return "\n".join(to_toml(entry.values) for entry in found)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Writes the values of one card as a card file."""
+    return "[[variant]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())} }}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _with_absolute_paths(values: dict[str, Any], path: Path) -> dict[str, Any]:
     changed = dict(values)
-    for key in ("source", "preprocessor"):
+    for key in _WITH_PATHS:
         scheme, colon, rest = value.partition(":") if isinstance(value := values.get(key), str) else ("", "", "")
         if scheme in ("file", "hub") and rest.strip() and "://" not in rest:
             changed[key] = f"{scheme}{colon}{(path.parent / Path(rest).expanduser()).resolve()}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from tlkeras.files import atomic_write
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
@@ -33,3 +36,21 @@ def folder_difference(folder: Path, expected: Mapping[str, str]) -> str:
     received = of_folder(folder)
     wrong = [name for name in sorted({*received, *expected}) if received.get(name) != expected.get(name)]
     return f"changed, missing or new: {', '.join(wrong[:5])}{' …' if len(wrong) > 5 else ''}" if wrong else ""
+
+
+def record(folder: Path, sums: Mapping[str, str]) -> None:
+    """Writes down, beside a folder, what `of_folder` is to give of it."""
+    atomic_write(_record_of(folder), json.dumps(sums, indent=1))
+
+
+def recorded(folder: Path) -> dict[str, str] | None:
+    """Reads what was written down of a folder; None where nothing was, or nothing that can be read."""
+    try:
+        sums = json.loads(_record_of(folder).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return sums if isinstance(sums, dict) else None
+
+
+def _record_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.sha256.json")

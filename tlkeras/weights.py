@@ -9,19 +9,36 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from tlkeras import consoles, wheels, zoo
-from tlkeras.checksums import difference
+from tlkeras import checksums, consoles, wheels, zoo
+from tlkeras.checksums import difference, folder_difference
 from tlkeras.download import download
 from tlkeras.errors import TlkerasError
 from tlkeras.files import UNFINISHED, partial_of
 from tlkeras.places import cache_folder
 from tlkeras.zoo import Card
+
+
+class Verified(NamedTuple):
+    """How weights in the cache compare with their checksum.
+
+    Attributes:
+        name: Of the card.
+        path: File or folder.
+        wrong: What differs; empty where nothing does.
+        known: Whether there is a checksum to compare with.
+    """
+
+    name: str
+    path: Path
+    wrong: str
+    known: bool
 
 
 def cached_path(card: Card) -> Path:
@@ -83,6 +100,27 @@ def fetch(card: Card, console: Console | None = None) -> Path:
 def without_hub(task: str) -> list[str]:
     """Lists the backbones for a task whose weights come from the package index."""
     return [name for name, card in zoo.cards().items() if card.scheme == "pypi" and card.task == task]
+
+
+def verify(cards: Iterable[Card]) -> Iterator[Verified]:
+    """Compares what is there of the weights of some cards, and every module in the cache, with their checksums."""
+    modules = set(path for path in (cache_folder() / "modules").glob("*") if path.is_dir() and path.name[0] != ".")
+    for card in cards:
+        path = cached_path(card)
+        if card.scheme == "hub":
+            if path in modules:
+                modules.remove(path)
+                yield _verified_module(card.name, path)
+        elif path.is_file():
+            wrong = difference(path, card.sha256, card.md5)
+            yield Verified(card.name, path, wrong, known=bool(card.sha256 or card.md5))
+    for path in sorted(modules):
+        yield _verified_module("module", path)
+
+
+def _verified_module(name: str, path: Path) -> Verified:
+    sums = checksums.recorded(path)
+    return Verified(name, path, folder_difference(path, sums) if sums else "", known=sums is not None)
 
 
 def _fetch_wheel(card: Card, path: Path) -> None:

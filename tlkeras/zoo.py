@@ -117,6 +117,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_hash(value: Any, digits: int) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(f"[0-9a-f]{{{digits}}}", value))
+
+
 def _is_preprocess(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return value in PREPROCESSES
@@ -172,9 +176,12 @@ _RULES = {
         _are_patterns,
     ),
     "license": _TEXT,
-    "sha256": ("64 hexadecimal digits", lambda v: v is None or bool(re.fullmatch(r"[0-9a-f]{64}", str(v)))),
+    "sha256": (
+        "64 hexadecimal digits",
+        lambda v: v is None or _is_hash(v, 64),
+    ),
     "url": ("an https address of a file", lambda v: v is None or _is_url(v)),
-    "md5": ("32 hexadecimal digits", lambda v: v is None or bool(re.fullmatch(r"[0-9a-f]{32}", str(v)))),
+    "md5": ("32 hexadecimal digits", lambda v: v is None or _is_hash(v, 32)),
     "file": ("the name of a file", lambda v: v is None or (_is_text(v) and not re.search(r"[/\\]|^\.\.?$", v))),
     "top1": ("a share from 0 to 1", lambda v: v is None or (_is_number(v) and 0 <= v <= 1)),
     "size_mb": ("a number of megabytes", lambda v: v is None or (_is_number(v) and v > 0)),

@@ -56,7 +56,7 @@ def load(
     image = keras.Input((size, size, 3), name="image", dtype="float32")
     x = Preprocess(card.to_dict(), recipe, name="preprocess")(image)
     if card.scheme == "keras":
-        built = keras_applications.build(x, card, "imagenet" if weights == "imagenet" else None)
+        built = keras_applications.build(x, card, _of_keras(card) if weights == "imagenet" else None)
         model = keras.Model(built.inputs[0], built.outputs[0], name=card.name)
     elif card.family in _FAMILIES:
         model = keras.Model(image, _FAMILIES[card.family](x, card), name=card.name)
@@ -67,3 +67,8 @@ def load(
     if weights not in ("imagenet", "random"):
         load_weights(model, weights, card)
     return Backbone(model, card, stages_of(model.layers, card))
+
+
+def _of_keras(card: Card) -> str:
+    """Where the card has the address, the file is fetched by us; without it, Keras has to."""
+    return str(weight_cache.fetch(card)) if card.url else "imagenet"
