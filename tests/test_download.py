@@ -134,7 +134,7 @@ def test_an_answer_that_stays_short(server, target):
 def test_a_wrong_hash_leaves_nothing(server, target, resumed):
     server.cuts = [100_000] * resumed
     said = failure(server, target, md5="0" * 32)
-    assert f"MD5 {MD5}, not {'0' * 32}" in said and server.url in said
+    assert f"MD5 is {MD5}, not {'0' * 32}" in said and server.url in said
     assert not list(target.parent.iterdir())
     download(f"{server.url}/weights.h5", target, md5=MD5)
     assert only(target)

@@ -12,18 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "tlkeras"
 # Rooms by floor; a room may import from its own floor and from those below.
 FLOORS = [
     [
-        "errors",
-        "files",
-        "versions",
-        "consoles",
-        "places",
-        "card_files",
-        "zoo",
-        "pth",
-        "archives",
-        "download",
-        "weights",
-        "spec",
+        *("errors", "files", "versions", "consoles", "places", "card_files", "zoo", "pth", "spec"),
+        *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
     ],
     ["backbones", "data"],
     ["heads", "trainable", "builder", "precision"],

@@ -55,6 +55,7 @@ def load(path: Path, *files: str | Path) -> list[str]:
             for card in cards:
                 _check_known(card, known)
             placings = [placing for card in cards for placing in _placings(card, known.get(card.name), folder)]
+            placings = list(dict.fromkeys(placings))
             _check_placings(placings, names, folder)
         except TlkerasError as error:
             raise TlkerasError(f"bundle {path} refused: {error}") from None
@@ -132,6 +133,8 @@ def _placings(card: Card, mine: Card | None, folder: Path) -> Iterator[_Placing]
 
 def _check_placings(placings: list[_Placing], names: set[str], folder: Path) -> None:
     """Sees to it that every file has a use, and that nothing of the user's is written over."""
+    if len({placing.target for placing in placings}) < len(placings):
+        raise TlkerasError("it has several files that belong to one place")
     for placing in placings:
         if not placing.source.exists():
             raise TlkerasError(f"it lacks {placing.source.relative_to(folder).as_posix()!r}")
