@@ -25,7 +25,17 @@ from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
 _DATA = ("data", "split", "seed", *sources.OPTIONS)
-_RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout", "mixed_precision")
+_RECIPE = (
+    "backbone",
+    "weights",
+    "partial",
+    "image_size",
+    "trainable",
+    "batch_norm",
+    "pooling",
+    "dropout",
+    "mixed_precision",
+)
 
 
 class Run:
@@ -181,14 +191,14 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
             return Run(output)
         data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
         with strategy.choose().scope():
-            return _train(_build(spec, data.classes), data, spec, folder, console)
+            return _train(_build(spec, data.classes, console), data, spec, folder, console)
 
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
     """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
     spec = _resolved(spec)
     data = _load(spec, console)
-    model = _build(dataclasses.replace(spec, weights="random"), data.classes)
+    model = _build(dataclasses.replace(spec, weights="random", partial=False), data.classes, console)
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans
 
@@ -222,10 +232,11 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
     return data
 
 
-def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
+def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    recipe = {key: getattr(spec, key) for key in _RECIPE}
-    return builder.build(classes=classes, **{**recipe, "backbone": zoo.card(spec.backbone, spec.card)})
+    show = console.print if spec.partial else None
+    recipe = {**{key: getattr(spec, key) for key in _RECIPE}, "backbone": zoo.card(spec.backbone, spec.card)}
+    return builder.build(classes=classes, on_load=show, **recipe)
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:

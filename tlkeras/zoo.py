@@ -39,11 +39,10 @@ class Card:
         stages: Regular expressions, input to output, one a stage; each is matched against whole layer names. A
             hub: card may have none: the stages are then found in the names of the module's variables.
         license: SPDX name of the licence of the weights.
-        sha256: Of the file that holds the weights, where it is not checked by Keras.
+        sha256: Of the file that holds the weights.
         url: Where Keras downloads the weights from.
-        md5: Keras' own hash of that file.
-        file: Name of the file of weights within a wheel, the one .pth file where not given; or Keras' own name for the
-            file, where the address ends in another.
+        md5: Of that file, where that is what Keras knows of it.
+        file: Name of the file of weights, where it is not the one .pth file in a wheel, or the end of the url.
         top1: ImageNet top-1 accuracy, 0..1, as published.
         size_mb: Size of the weights in megabytes (of the file with its classifier, for Keras), as published.
         reference: Where top1 and size_mb are published.
