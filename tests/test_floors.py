@@ -73,6 +73,7 @@ def loaded_after(code: str) -> set[str]:
                 ["train", "--help"],
                 ["zoo", "list"],
                 ["zoo", "show", "resnet50"],
+                ["zoo", "verify"],
                 ["train", "photos", "--output", "run", "--epochs", "0"],
             )
         ),

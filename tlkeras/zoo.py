@@ -193,8 +193,9 @@ _RULES = {
 
 
 def read(path: str | Path) -> list[Card]:
-    """Reads one card file; see CONTRIBUTING.md for its form.
+    """Reads one card file: a table `[[variant]]` for each card; keys above the variants hold for all of them.
 
+    `extends = "NAME"` takes over the keys of another card that are not given. Paths are relative to the file.
     Raises a TlkerasError that names the file, the variant and the key.
     """
     own = card_files.entries(Path(path))
