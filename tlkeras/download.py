@@ -20,6 +20,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tlkeras import files
+from tlkeras.checksums import difference
 from tlkeras.errors import TlkerasError
 
 _CHUNK = 2**18
@@ -63,34 +64,21 @@ def download(
         progress: Called with the bytes there are and those there will be, if the server says.
 
     Raises:
-        TlkerasError: The file cannot be had, is another, or cannot be written. What was received of it is kept for the
-            next call, unless it is wrong or the disk is full.
+        TlkerasError: The file cannot be had, or is another. What was received is kept for the next call, unless it is
+            wrong.
+        OSError: The file cannot be written; of a full disk nothing is kept either.
     """
     if not re.match(r"https?://[!-~]+$", url):
         raise TlkerasError(f"only http and https addresses can be downloaded. Received: {url!r}")
-    try:
-        with files.partial_of(target) as partial:
-            if target.is_file() and not difference(target, sha256, md5):
-                return
-            _fill(partial, url, progress or (lambda done, total: None))
-            wrong = difference(partial, sha256, md5)
-            if wrong:
-                _discard(partial)
-                raise TlkerasError(f"{url} gave another file than expected ({wrong}); nothing of it was kept")
-            files.make_public(partial)
-            partial.replace(target)
-            _note_of(partial).unlink(missing_ok=True)
-    except OSError as error:
-        raise TlkerasError(f"{target} cannot be written: {error.strerror or error}") from None
-
-
-def difference(path: Path, sha256: str | None = None, md5: str | None = None) -> str:
-    """Says how the hash of a file differs from the one given; empty where it does not, or none is given."""
-    for algorithm, name, expected in (("sha256", "SHA-256", sha256), ("md5", "MD5", md5)):
-        if expected:
-            received = files.digest(path, algorithm)
-            return "" if received == expected else f"{name} {received}, not {expected}"
-    return ""
+    with files.partial_of(target) as partial:
+        if target.is_file() and not difference(target, sha256, md5):
+            return
+        _fill(partial, url, progress or (lambda done, total: None))
+        if wrong := difference(partial, sha256, md5):
+            _discard(partial)
+            raise TlkerasError(f"{url} gave another file than expected ({wrong}); nothing of it was kept")
+        partial.replace(target)
+        _note_of(partial).unlink(missing_ok=True)
 
 
 def _fill(partial: Path, url: str, progress: Callable) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -78,12 +77,6 @@ def _open_locked(path: Path) -> int:
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         os.close(descriptor)
-
-
-def digest(path: Path, algorithm: str) -> str:
-    """Gives the hash of a file's content in hexadecimal digits; `algorithm` as in hashlib."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def make_public(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from tlkeras import backbones, builder, consoles, report, trainable
+from tlkeras import backbones, builder, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.backbones import hub, hub_places
@@ -31,6 +31,7 @@ _RECIPE = (
     "backbone",
     "stages",
     "weights",
+    "partial",
     "image_size",
     "trainable",
     "batch_norm",
@@ -204,7 +205,7 @@ def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: C
             return Run(folder.path)
         data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
         with strategy.choose().scope():
-            return _train(_build(spec, data.classes), data, spec, folder, console)
+            return _train(_build(spec, data.classes, console), data, spec, folder, console)
 
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
@@ -213,16 +214,18 @@ def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data
         spec = _resolved(spec)
         data = _load(spec, console)
         # A module shows its layers only when it is loaded, and its weights come with it.
-        is_module = backbones.find(spec.backbone).scheme == "hub"
+        is_module = _card(spec).scheme == "hub"
         weights = spec.weights if is_module else "random"
-        model = _build(dataclasses.replace(spec, weights=weights), data.classes)
+        model = _build(
+            dataclasses.replace(spec, weights=weights, partial=spec.partial and is_module), data.classes, console
+        )
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans
 
 
 def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = backbones.find(spec.backbone, spec.image_size)
+    card = _card(spec)
     _check_fits(spec, card.task)
     size = spec.image_size or (card.input_size if card.task == "image" else 0)
     changes = {"image_size": size, "data": sources.absolute(spec.data)}
@@ -232,6 +235,8 @@ def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
         changes["weights"] = str(Path(spec.weights).expanduser().absolute())
         if not Path(changes["weights"]).is_file():
             raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
+    if spec.card:
+        changes["card"] = str(Path(spec.card).expanduser().absolute())
     if spec.data_dir:
         changes["data_dir"] = str(Path(spec.data_dir).expanduser().absolute())
     return dataclasses.replace(spec, **changes)
@@ -247,16 +252,18 @@ def _check_fits(spec: specs.RunSpec, task: str) -> None:
         )
 
 
-def _task(spec: specs.RunSpec) -> str:
-    return zoo.card(spec.backbone).task
+def _card(spec: specs.RunSpec) -> zoo.Card:
+    return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
 
 
 def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _task(spec))
+    with hub_places.modules_in(folder.path):
+        task = _card(spec).task
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, task)
 
 
 def _load(spec: specs.RunSpec, console: Console) -> Data:
-    task = _task(spec)
+    task = _card(spec).task
     with consoles.bar(console, f"checking {task}s") as move:
         settings = {key: getattr(spec, key) for key in _DATA[1:]}
         data = data_room.load(spec.data, task, **settings, progress=move)
@@ -266,9 +273,13 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
     return data
 
 
-def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
+def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    return builder.build(classes=classes, **{key: getattr(spec, key) for key in _RECIPE})
+    show = console.print if spec.partial else None
+    recipe = {key: getattr(spec, key) for key in _RECIPE}
+    if spec.card:
+        recipe["backbone"] = _card(spec)
+    return builder.build(classes=classes, on_load=show, **recipe)
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:

@@ -167,7 +167,7 @@ def _download(handle: str) -> Path:
     try:
         folder = Path(tensorflow_hub.resolve(handle))
     except (OSError, ValueError, EOFError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
-        without_hub = [name for name, card in zoo.cards().items() if card.scheme == "pypi"]
+        without_hub = [name for task in zoo.TASKS for name in weights.without_hub(task)]
         raise TlkerasError(
             f"the module {handle} could not be fetched by TensorFlow Hub: {in_one_line(error)}. Check the network and "
             f"its proxy, or put the module's unpacked folder at {weights.module_folder(handle)}, or give that folder: "
