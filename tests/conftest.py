@@ -14,9 +14,10 @@ SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" /
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Keeps the tests out of the user's cache, also in the processes that they start."""
+    """Keeps the tests out of the user's cache and zoo, also in the processes that they start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLKERAS_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("TLKERAS_ZOO", str(tmp_path_factory.mktemp("zoo")))
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,51 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_aside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` to fill; renames it to `path` on success and removes it on failure.
+
+    `path` must not exist, or be an empty folder, when the block ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{UNFINISHED}{path.name[:40]}."))
+    try:
+        yield aside
+        make_public(aside)
+        aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def partial_of(path: Path) -> Iterator[Path]:
+    """Gives the one partial file of `path` to fill, which outlives a killed process; the caller renames it when whole.
+
+    A process that comes second waits for the first. A partial that is still empty afterwards is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{UNFINISHED}{path.name}")
+    descriptor = _open_locked(partial)
+    try:
+        yield partial
+    finally:
+        if partial.exists() and not partial.stat().st_size:
+            partial.unlink()
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _lock(descriptor if fcntl else None, wait=True)
+        # The process that was waited for may have renamed or removed the file: the lock is then on one of the past.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)
 
 
 def make_public(path: Path) -> None:

@@ -205,12 +205,14 @@ def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data
 
 def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = zoo.card(spec.backbone)
+    card = zoo.card(spec.backbone, spec.card)
     changes = {"image_size": spec.image_size or card.input_size, "data": sources.absolute(spec.data)}
     if spec.weights not in ("imagenet", "random"):
         changes["weights"] = str(Path(spec.weights).expanduser().absolute())
         if not Path(changes["weights"]).is_file():
             raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
+    if spec.card:
+        changes["card"] = str(Path(spec.card).expanduser().absolute())
     if spec.data_dir:
         changes["data_dir"] = str(Path(spec.data_dir).expanduser().absolute())
     return dataclasses.replace(spec, **changes)
@@ -233,7 +235,8 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
 def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
     show = console.print if spec.partial else None
-    return builder.build(classes=classes, on_load=show, **{key: getattr(spec, key) for key in _RECIPE})
+    recipe = {**{key: getattr(spec, key) for key in _RECIPE}, "backbone": zoo.card(spec.backbone, spec.card)}
+    return builder.build(classes=classes, on_load=show, **recipe)
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
