@@ -8,7 +8,8 @@ import pytest
 
 from tlkeras import zoo
 
-NAMES = sorted(zoo.cards())
+# Modules of TF-Hub cannot be had without a network.
+NAMES = [name for name, card in zoo.cards().items() if card.scheme != "hub"]
 HEAD_LAYERS = {"pooling", "dropout", "logits"}
 
 
