@@ -198,4 +198,4 @@ def test_something_else(tmp_path, content):
 
 
 def test_a_missing_archive(tmp_path):
-    assert "No such file" in refusal(tmp_path / "a.tar")
+    assert "there is no archive" in refusal(tmp_path / "a.tar")

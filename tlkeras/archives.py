@@ -57,6 +57,8 @@ def extract(archive: Path, folder: Path) -> None:
         TlkerasError: The archive is refused or damaged, or the folder cannot be written; nothing is left of it then.
     """
     archive, folder = Path(archive), Path(folder)
+    if not archive.is_file():
+        raise TlkerasError(f"there is no archive {archive}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: it exists already")
     try:
