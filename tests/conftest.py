@@ -1,8 +1,11 @@
 """Shared by all tests: a cache of their own, a small model, a few image files, and the real data where it is."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import hub_modules
 import keras
 import numpy as np
 import pytest
@@ -41,6 +44,13 @@ def flowers() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the photos of flowers12 in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def hub_module(tmp_path_factory) -> Callable[[str], Path]:
+    """Modules of TF-Hub by kind, each made once: keras2, momentum, tuple, signature, tf1, text, bert."""
+    folder = tmp_path_factory.mktemp("modules")
+    return functools.cache(lambda kind: hub_modules.make(kind, folder))
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,14 @@ class _AfterKeras:
     An import hook, since importing keras from here would cost every start-up the seconds that TensorFlow takes.
     """
 
-    modules = ("tlkeras.backbones.preprocess", "tlkeras.heads")
+    modules = (
+        "tlkeras.backbones.preprocess",
+        "tlkeras.backbones.text",
+        "tlkeras.backbones.wordpieces",
+        "tlkeras.backbones.hub_module",
+        "tlkeras.backbones.minilm",
+        "tlkeras.heads",
+    )
 
     def find_spec(self, name, path=None, target=None):
         if name != "keras":

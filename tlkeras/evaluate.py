@@ -9,7 +9,8 @@ import keras
 import numpy as np
 
 from tlkeras import metrics
-from tlkeras.data.pipeline import image_set
+from tlkeras.backbones.text import takes_texts
+from tlkeras.data.pipeline import input_set
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import Estimate
 from tlkeras.precision import in_float32
@@ -77,8 +78,8 @@ def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, se
 
     Args:
         model: Ends in the layer `logits`, a `ClassLogits`, whose class names are the ones that the labels mean.
-        examples: Have a `path`, a `name` and a `label`; read with the same decode-and-resize as in training.
-        batch_size: Images at a time; changes the memory, not the outcome.
+        examples: Have a `name`, a `label` and a `path` (read with the same decode-and-resize as in training) or `text`.
+        batch_size: Examples at a time; changes the memory, not the outcome.
         seed: Seeds the bootstrap of the intervals.
 
     Raises:
@@ -86,8 +87,8 @@ def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, se
     """
     classes = model.get_layer("logits").classes
     labels = _labels(examples, classes)
-    images = image_set([example.path for example in examples], model.input_shape[1:3], batch_size)
-    logits = in_float32(model).predict(images, verbose=0)
+    inputs = input_set(examples, None if takes_texts(model) else model.input_shape[1:3], batch_size)
+    logits = in_float32(model).predict(inputs, verbose=0)
     if not np.isfinite(logits).all():
         raise TlkerasError(
             "the model answers with NaN or infinity, so there is nothing to evaluate: its training diverged. "

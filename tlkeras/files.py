@@ -95,14 +95,16 @@ def atomic_write(path: str | os.PathLike, data: str | bytes) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Says whether a file is one that a killed process had not finished."""
-    return path.name.startswith(UNFINISHED) and path.is_file()
+    """Says whether a file or folder is one that a killed process had not finished."""
+    return path.name.startswith(UNFINISHED)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes had not finished. Only for a folder that no other process writes to."""
     for path in folder.glob(f"{UNFINISHED}*"):
-        if is_leftover(path):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

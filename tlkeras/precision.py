@@ -45,7 +45,8 @@ def in_float32(model: keras.Model) -> keras.Model:
         return model
     copy = keras.models.clone_model(model, clone_function=_float32_layer)
     for layer in model.layers:
-        set_weights(copy.get_layer(layer.name), layer.get_weights())
+        if layer.weights:
+            set_weights(copy.get_layer(layer.name), layer.get_weights())
     return copy
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.resources
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,13 +24,15 @@ _CURVES = ("accuracy", "loss")
 _WIDEST_TABLE = 20
 _MOST_MISTAKES = 24
 _MOST_EXCLUDED = 500
+_MOST_LETTERS = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """An image that was taken for another class: a picture, names, and the probabilities of both classes."""
+    """An image or text that was taken for another class: what it is, names, and the probabilities of both classes."""
 
     picture: str | None
+    text: str | None
     name: str
     true: str
     predicted: str
@@ -92,7 +95,7 @@ def worst_mistakes(evaluation: Evaluation, examples: Sequence[Example], limit: i
 
     Args:
         evaluation: Of these examples, in this order.
-        examples: Where the images are.
+        examples: The images or texts.
         limit: How many to pick.
     """
     predicted = evaluation.probabilities.argmax(axis=1)
@@ -101,7 +104,10 @@ def worst_mistakes(evaluation: Evaluation, examples: Sequence[Example], limit: i
     worst = wrong[np.argsort(true_scores[wrong], kind="stable")][:limit]
     return [
         Mistake(
-            picture=pictures.thumbnail(examples[i].path),
+            picture=pictures.thumbnail(examples[i].path) if examples[i].text is None else None,
+            text=textwrap.shorten(examples[i].text, _MOST_LETTERS, placeholder=" …")
+            if examples[i].text is not None
+            else None,
             name=evaluation.names[i],
             true=evaluation.classes[evaluation.labels[i]],
             predicted=evaluation.classes[predicted[i]],
@@ -110,6 +116,10 @@ def worst_mistakes(evaluation: Evaluation, examples: Sequence[Example], limit: i
         )
         for i in worst
     ]
+
+
+def _beginning(text: str | None) -> str | None:
+    return text if text is None else textwrap.shorten(text, _MOST_LETTERS, placeholder=" …")
 
 
 def _template() -> jinja2.Template:

@@ -11,9 +11,11 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from tlkeras import builder, consoles, report, trainable, zoo
+from tlkeras import backbones, builder, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
+from tlkeras.backbones import hub, hub_places
+from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
 from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import PARTS, Data, Example
@@ -27,6 +29,7 @@ from tlkeras.export import savedmodel
 _DATA = ("data", "split", "seed", *sources.OPTIONS)
 _RECIPE = (
     "backbone",
+    "stages",
     "weights",
     "partial",
     "image_size",
@@ -36,6 +39,7 @@ _RECIPE = (
     "dropout",
     "mixed_precision",
 )
+_OF_IMAGES = ("image_size", "augment", "pooling")
 
 
 class Run:
@@ -56,7 +60,7 @@ class Run:
 
     @functools.cached_property
     def data(self) -> Data:
-        """The data of the run, with the split that it recorded. Only the images of the test part need be there."""
+        """The data of the run, with the split that it recorded. Only the test part need be there as it was."""
         return _recorded(self.folder, self.spec, verified=("test",))
 
     @property
@@ -76,32 +80,34 @@ class Run:
             data: A data source, of which the test part is used, or all where it has none. The run's own test part
                 where not given.
             console: Where progress is shown; standard output where not given.
-            **options: `path_column`, `label_column`, `data_dir` and `download` of that data, as in `tlkeras.data.load`;
-                those of the run where not given.
+            **options: `path_column`, `label_column`, `text_column`, `data_dir` and `download` of that data, as in
+                `tlkeras.data.load`; those of the run where not given.
 
         Raises:
             TlkerasError: The data has classes that the model does not know, or nothing that can be used.
         """
         data = None if data is None else os.fspath(data)
         examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.make(), options)
-        with still_readable([example.path for example in examples], Path(data or self.data.root)):
+        files = [example.path for example in examples if example.text is None]
+        with still_readable(files, Path(data or self.data.root)):
             judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
         self.folder.write_metrics(judged.to_dict(), data)
         return judged
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
-        with consoles.bar(console, "checking images") as move:
+        task = _task(self.folder, self.spec)
+        with consoles.bar(console, f"checking {task}s") as move:
             options = {key: options.get(key, getattr(self.spec, key)) for key in sources.OPTIONS}
-            examples, excluded = data_room.load_all(data, progress=move, **options)
+            examples, excluded = data_room.load_all(data, task, progress=move, **options)
         for left_out in excluded:
             console.print(f"left out: {left_out.name}: {left_out.reason}")
         trained_on = {example.sha256 for example in _recorded(self.folder, self.spec, ()).parts["train"]}
         if known := sum(example.sha256 in trained_on for example in examples):
-            console.print(f"warning: the run was trained on {known} of these {len(examples)} images")
+            console.print(f"warning: the run was trained on {known} of these {len(examples)} {task}s")
         return examples
 
     def report(self, judged: Evaluation) -> Path:
-        """Writes `report.html` of the run: figures, curves, confusions and mistakes as pictures. Gives its path."""
+        """Writes `report.html` of the run: figures, curves, confusions and the worst mistakes. Gives its path."""
         history = self.folder.read_history()
         report.write(
             self.folder.report_file,
@@ -115,7 +121,7 @@ class Run:
         return self.folder.report_file
 
     def export(self, folder: str | os.PathLike | None = None) -> savedmodel.Exported:
-        """Writes the next numbered SavedModel and compares its answers on test images with the model's own.
+        """Writes the next numbered SavedModel and compares its answers on test examples with the model's own.
 
         Args:
             folder: Folder of the numbered versions; `export/` of the run where not given.
@@ -123,9 +129,9 @@ class Run:
         Raises:
             TlkerasError: The answers differ by more than 1e-4, or the folder cannot be written.
         """
-        files = [example.path for example in self.data.parts["test"][:64]]
+        inputs = [e.path if e.text is None else e.text for e in self.data.parts["test"][:64]]
         return savedmodel.export(
-            self.model, Path(folder or self.folder.exports), files, metadata={"metrics": self.folder.read_metrics()}
+            self.model, Path(folder or self.folder.exports), inputs, metadata={"metrics": self.folder.read_metrics()}
         )
 
 
@@ -145,7 +151,7 @@ def train(
 
     Args:
         model: The model; what it has set to train trains in the first phase.
-        data: Labelled images in three parts, from `tlkeras.data.load`.
+        data: Labelled images or texts in three parts, from `tlkeras.data.load`.
         output: The run folder.
         resume: Continue the run in the folder, where there is one.
         console: Where progress is shown; standard output where not given.
@@ -159,6 +165,10 @@ def train(
         raise TlkerasError(f"{', '.join(fixed)}: decided where the model was built or the data loaded, not in train")
     recipe = trainable.recipe(model)
     spec = specs.make({key: recipe[key] for key in _RECIPE}, data.settings, settings)
+    task = "text" if takes_texts(model) else "image"
+    if task != data.task:
+        raise TlkerasError(f"the model takes {task}s, the data is one of {data.task}s")
+    _check_fits(spec, task)
     classes = model.get_layer("logits").classes
     if classes != data.classes:
         raise TlkerasError(f"the model has other classes than the data: {classes} against {data.classes}")
@@ -183,12 +193,16 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
         TlkerasError: As `tlkeras.data.load`, `tlkeras.build` and `tlkeras.train`.
     """
     folder = RunFolder(output)
-    spec = _resolved(spec)
+    with hub_places.modules_in(folder.path):
+        return _train_spec(_resolved(spec), folder, resume, console)
+
+
+def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console) -> Run:
     with folder.held():
         folder.check_usable(spec, resume)
         if folder.is_trained:
             console.print(f"{folder.path} is trained already")
-            return Run(output)
+            return Run(folder.path)
         data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
         with strategy.choose().scope():
             return _train(_build(spec, data.classes, console), data, spec, folder, console)
@@ -196,17 +210,25 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
     """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
-    spec = _resolved(spec)
-    data = _load(spec, console)
-    model = _build(dataclasses.replace(spec, weights="random", partial=False), data.classes, console)
+    with hub_places.without_downloads():
+        spec = _resolved(spec)
+        data = _load(spec, console)
+        # A module shows its layers only when it is loaded, and its weights come with it.
+        is_module = _card(spec).scheme == "hub"
+        built = spec if is_module else dataclasses.replace(spec, weights="random", partial=False)
+        model = _build(built, data.classes, console)
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans
 
 
 def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = zoo.card(spec.backbone, spec.card)
-    changes = {"image_size": spec.image_size or card.input_size, "data": sources.absolute(spec.data)}
+    card = _card(spec)
+    _check_fits(spec, card.task)
+    size = spec.image_size or (card.input_size if card.task == "image" else 0)
+    changes = {"image_size": size, "data": sources.absolute(spec.data)}
+    if spec.backbone.startswith(hub.SCHEME):
+        changes["backbone"] = card.source
     if spec.weights not in ("imagenet", "random"):
         changes["weights"] = str(Path(spec.weights).expanduser().absolute())
         if not Path(changes["weights"]).is_file():
@@ -218,14 +240,34 @@ def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     return dataclasses.replace(spec, **changes)
 
 
+def _check_fits(spec: specs.RunSpec, task: str) -> None:
+    """Refuses settings of images where the backbone takes texts."""
+    defaults = specs.RunSpec()
+    if task == "text" and (given := [k for k in _OF_IMAGES if getattr(spec, k) != getattr(defaults, k)]):
+        raise TlkerasError(
+            f"{', '.join(f'{key} = {getattr(spec, key)!r}' for key in given)}: only for images, and "
+            f"{spec.backbone!r} takes texts; leave it out"
+        )
+
+
+def _card(spec: specs.RunSpec) -> zoo.Card:
+    return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
+
+
+def _task(folder: RunFolder, spec: specs.RunSpec) -> str:
+    with hub_places.modules_in(folder.path):
+        return _card(spec).task
+
+
 def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified)
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _task(folder, spec))
 
 
 def _load(spec: specs.RunSpec, console: Console) -> Data:
-    with consoles.bar(console, "checking images") as move:
+    task = _card(spec).task
+    with consoles.bar(console, f"checking {task}s") as move:
         settings = {key: getattr(spec, key) for key in _DATA[1:]}
-        data = data_room.load(spec.data, **settings, progress=move)
+        data = data_room.load(spec.data, task, **settings, progress=move)
     console.print(data.summary())
     for warning in data.warnings:
         console.print(f"warning: {warning}")
@@ -235,7 +277,9 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
 def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
     show = console.print if spec.partial else None
-    recipe = {**{key: getattr(spec, key) for key in _RECIPE}, "backbone": zoo.card(spec.backbone, spec.card)}
+    recipe = {key: getattr(spec, key) for key in _RECIPE}
+    if spec.card and not spec.backbone.startswith(hub.SCHEME):
+        recipe["backbone"] = _card(spec)
     return builder.build(classes=classes, on_load=show, **recipe)
 
 
@@ -245,7 +289,8 @@ def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolde
         folder.write_spec(spec)
         data.write(folder.path)
         if data.excluded:
-            console.print(f"the files left out are listed in {folder.path / 'excluded.csv'}")
+            console.print(f"what was left out is listed in {folder.path / 'excluded.csv'}")
+    hub.keep(model, folder.path)
     engine.fit(model, data, spec, folder, console)
     run = Run(folder.path)
     run.model, run.data = model, data

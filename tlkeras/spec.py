@@ -50,10 +50,10 @@ class RunSpec:
         TlkerasError: One message for all values that are not legal.
     """
 
-    data: str = _setting("", "folder of class folders, csv:FILE, tfds:NAME[:CONFIG] or digits")
+    data: str = _setting("", "folder of class folders, csv:FILE, tsv:FILE, tfds:NAME[:CONFIG] or digits")
     path_column: str = _setting("path", "column of a CSV that holds the image's path")
-    label_column: str = _setting("label", "column of a CSV that holds the class")
-    text_column: str = _setting("text", "column of a CSV or TSV that holds the text")
+    label_column: str = _setting("label", "column of a table that holds the class; a number where it has no header")
+    text_column: str = _setting("text", "column of a table that holds the text; a number where it has no header")
     data_dir: str = _setting("", "where tensorflow_datasets keeps its data")
     download: bool = _setting(False, "let tensorflow_datasets download what is not there")
     split: list[float] = _setting(
@@ -80,7 +80,7 @@ class RunSpec:
     )
 
     epochs: int = _setting(10, "epochs of the first phase", **_whole(1))
-    batch_size: int = _setting(32, "images a step", **_whole(1))
+    batch_size: int = _setting(32, "examples a step", **_whole(1))
     learning_rate: float = _setting(1e-3, "of the first phase", **_POSITIVE)
     optimizer: str = _setting("adam", "optimizer of both phases", **_one_of(*OPTIMIZERS))
     augment: str = _setting("none", "random changes to training images", **_one_of(*AUGMENTATIONS))

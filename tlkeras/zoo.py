@@ -168,7 +168,8 @@ _RULES = {
     "source": ("one of keras:CLASS, pypi:PACKAGE==VERSION, hub:HANDLE, file:PATH", _is_source),
     "input_size": ("a whole number from 1 to 4096; for texts also 0", lambda v: v == 0 or (_is_count(v) and v <= 4096)),
     "features": _COUNT,
-    "parameters": _COUNT,
+    # A module may hide its weights from view.
+    "parameters": ("a whole number", lambda v: v == 0 or _is_count(v)),
     "preprocess": (f"one of {', '.join(PREPROCESSES)}, or a table {{ mean, std }} of 1 or 3 numbers", _is_preprocess),
     "stages": (
         f"a list of regular expressions, one or more, each of {_LONGEST_PATTERN} characters at most, no group repeated",

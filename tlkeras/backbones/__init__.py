@@ -1,22 +1,27 @@
-"""Backbones: a card becomes a Keras model from RGB 0..255 to a feature map, with its stages and its weights."""
+"""Backbones: a card becomes a Keras model, from RGB 0..255 to a feature map or from strings to an embedding."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from tlkeras import weights as weight_cache
-from tlkeras.backbones import efficientnet_lite, keras_applications
+from tlkeras import zoo
+from tlkeras.backbones import efficientnet_lite, hub, keras_applications, minilm, sentence_files
 from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.backbones.stages import Stage, stages_of
+from tlkeras.backbones.text import TextPreprocess
 from tlkeras.backbones.weight_files import Loaded, load_weights
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.zoo import Card
 
 # The families that are written here; the rest is Keras'.
 _FAMILIES = {"efficientnet_lite": efficientnet_lite.build}
+_TEXT_FAMILIES = ("minilm",)
 _SMALLEST = 32
 _NO_FILES = ("imagenet", "random")
 
@@ -27,7 +32,8 @@ class Backbone:
 
     Attributes:
         model: Flat `keras.Model` from float32 RGB 0..255 `(batch, size, size, 3)` (layer `image`), through the layer
-            `preprocess`, to the feature map `(batch, height, width, card.features)`. Nothing in it is random.
+            `preprocess`, to the feature map `(batch, height, width, card.features)`; for texts from strings `(batch,)`
+            (layer `text`) to the embedding `(batch, card.features)`. Nothing in it is random.
         card: What it was made from.
         stages: Its layers in groups, input to output.
         loaded: What was taken from a file of weights, where one was given.
@@ -37,6 +43,22 @@ class Backbone:
     card: Card
     stages: list[Stage]
     loaded: Loaded | None = None
+
+
+def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str = "") -> Card:
+    """Finds the card of a backbone by name, or makes one for `hub:HANDLE`.
+
+    Args:
+        name: A card of the zoo, or the handle of a TF-Hub module, which is loaded to see what it is.
+        image_size: Pixels a side that it is meant for; 0 is its own.
+        stages: Patterns to take instead of the card's.
+        file: A file with more cards.
+
+    Raises:
+        TlkerasError: There is no such card or module.
+    """
+    card = hub.card_of(name, image_size) if name.startswith(hub.SCHEME) else zoo.card(name, file)
+    return dataclasses.replace(card, stages=tuple(stages)) if stages else card
 
 
 def load(
@@ -50,8 +72,9 @@ def load(
 
     Args:
         card: See `tlkeras.zoo`.
-        weights: `imagenet` (fetched if need be), `random`, or a file: `.keras`, `.weights.h5`, `.h5`, or `.pth`.
-        image_size: Height and width in pixels, 32 or more; by default the card's.
+        weights: `imagenet` (what the card names, fetched if need be), `random`, or a file: `.keras`, `.weights.h5`,
+            `.h5`, or `.pth`; for sentence encoders `.zip`.
+        image_size: Height and width in pixels, 32 or more; by default the card's. Not for texts.
         recipe: Kept by the layer `preprocess`, so that a saved model can tell how it was made.
         partial: Take from a file of weights what fits by name and shape, and leave the rest random; `Backbone.loaded`
             says what was taken.
@@ -59,6 +82,10 @@ def load(
     Raises:
         TlkerasError: weights that cannot be had or do not fit, images too small, or stages that do not cover it.
     """
+    if card.scheme == "hub":
+        return _load_module(card, weights, image_size, recipe, partial)
+    if card.task == "text":
+        return _load_text(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:
         raise TlkerasError(f"images must be {_SMALLEST} pixels a side or more. Received: {size}")
@@ -77,6 +104,33 @@ def load(
         raise unknown_name(f"family of a {card.scheme}: card", card.family, _FAMILIES)
     loaded = None if weights in _NO_FILES else load_weights(model, weights, card, partial)
     return Backbone(model, card, stages_of(model.layers, card), loaded)
+
+
+def _load_module(
+    card: Card, weights: str | Path, image_size: int | None, recipe: dict | None, partial: bool
+) -> Backbone:
+    if weights == "random":
+        raise TlkerasError(f"weights: {card.name!r} is a module of TF-Hub, which brings its own: imagenet, or a file")
+    model, card = hub.build(card, image_size, recipe)
+    loaded = None if weights == "imagenet" else load_weights(model, weights, card, partial)
+    return Backbone(model, card, stages_of(model.layers, card), loaded)
+
+
+def _load_text(card: Card, weights: str | Path, image_size: int | None, recipe: dict | None) -> Backbone:
+    if image_size:
+        raise TlkerasError(f"image_size: texts have none, and {card.name!r} takes texts. Received: {image_size}")
+    if card.family not in _TEXT_FAMILIES:
+        raise unknown_name(f"family of texts of a {card.scheme}: card", card.family, _TEXT_FAMILIES)
+    text = keras.Input((), name="text", dtype="string")
+    x = TextPreprocess(card.to_dict(), recipe, name="preprocess")(text)
+    if weights == "random":
+        model = keras.Model(text, minilm.build(x, card, minilm.sizes_without_weights(card)), name=card.name)
+    else:
+        file = weight_cache.fetch(card) if weights == "imagenet" else weights
+        found = sentence_files.read(file, card)
+        model = keras.Model(text, minilm.build(x, card, found.sizes, found.tokens), name=card.name)
+        minilm.set_weights(model, found.tensors, card)
+    return Backbone(model, card, stages_of(model.layers, card))
 
 
 def _imagenet(card: Card) -> str:

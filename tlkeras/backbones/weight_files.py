@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from tlkeras.backbones import efficientnet_lite
+from tlkeras.backbones.stages import units_of
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.pth import read_pth
 from tlkeras.zoo import Card
@@ -73,7 +74,7 @@ def load_weights(model: keras.Model, path: str | Path, card: Card, partial: bool
             with `partial`, nothing in it fits.
     """
     path = Path(path)
-    wanted = {layer.name: layer for layer in model.layers if layer.weights}
+    wanted = {layer.name: layer for layer in units_of(model.layers) if layer.weights}
     with _opened(path, card) as saved:
         misfits = _misfits(wanted, saved)
         if (

@@ -12,7 +12,8 @@ from tlkeras.cli import quiet
 @click.argument("run")
 @click.argument("data", required=False)
 @click.option("--path-column", metavar="TEXT", help="Column of a CSV that holds the image's path.")
-@click.option("--label-column", metavar="TEXT", help="Column of a CSV that holds the class.")
+@click.option("--text-column", metavar="TEXT", help="Column of a table that holds the text.")
+@click.option("--label-column", metavar="TEXT", help="Column of a table that holds the class.")
 @click.option("--data-dir", metavar="TEXT", help="Where tensorflow_datasets keeps its data.")
 @click.option("--download", is_flag=True, default=None, help="Let tensorflow_datasets download what is not there.")
 def command(run, data, **options):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from tlkeras import consoles
-from tlkeras.data.dataset import Data
+from tlkeras.data.dataset import Data, Example
 from tlkeras.export.savedmodel import Exported
 from tlkeras.run import Run
 from tlkeras.spec import RunSpec
@@ -30,7 +31,7 @@ def dry_run(console: Console, spec: RunSpec, data: Data, plans: list[Plan]) -> N
 
 
 def split(data: Data) -> Table:
-    """Makes a table of how many images of each class each part has."""
+    """Makes a table of how many examples of each class each part has."""
     table = consoles.table("class", "train", "val", "test")
     for name, counts in data.counts().items():
         table.add_row(name, *(str(counts[part]) for part in ("train", "val", "test")))
@@ -56,7 +57,7 @@ def exported(console: Console, export: Exported) -> None:
     """Prints where an export lies and how it compared with the model."""
     checked = export.parity
     console.print(
-        f"\nexport {export.path}: answers {checked.count} test images as the model does "
+        f"\nexport {export.path}: answers {checked.count} test examples as the model does "
         f"(largest difference {checked.max_difference:.1e})"
     )
 
@@ -76,7 +77,14 @@ def what_was_made(console: Console, run: Run) -> None:
         table.add_row(name, str(path))
     console.print(f"\ntest accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f})\n")
     console.print(table)
-    example = run.data.parts["test"][0].path
+    example = _for_predict(run.data.parts["test"])
     called = sys.argv[0]
     program = called if Path(called).name == "tlkeras" and not shutil.which("tlkeras") else "tlkeras"
-    console.print(f"\nnext: {program} predict {shlex.quote(str(export))} {shlex.quote(str(example))}")
+    console.print(f"\nnext: {program} predict {shlex.quote(str(export))} {example}")
+
+
+def _for_predict(examples: Sequence[Example]) -> str:
+    """Words one of the examples as arguments of `tlkeras predict`: an image file, or the shortest text."""
+    if examples[0].text is None:
+        return shlex.quote(str(examples[0].path))
+    return f"--text {shlex.quote(min((example.text for example in examples), key=len))}"

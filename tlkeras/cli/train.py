@@ -54,7 +54,7 @@ def command(data, named_data, output, spec_file, pairs, from_bundle, resume, dry
     """Train on DATA and leave model, metrics, report and export in RUN.
 
     DATA is a folder of class folders (or of train/ and val/ or test/ with such folders inside), csv:FILE,
-    tfds:NAME[:CONFIG] or digits.
+    tfds:NAME[:CONFIG] or digits; of texts, for a text backbone, also tsv:FILE.
     """
     given = specs.overrides(f"{key}={value}" for key, value in options.items() if value is not None)
     if data and named_data and data != named_data:
@@ -62,12 +62,15 @@ def command(data, named_data, output, spec_file, pairs, from_bundle, resume, dry
     source = {"data": data or named_data} if data or named_data else {}
     spec = specs.make(specs.read(spec_file) if spec_file else {}, source, given, specs.overrides(pairs))
     if not spec.data:
-        raise TlkerasError("no data named: give a folder, csv:FILE, tfds:NAME or digits as DATA, or `data` in --spec")
+        raise TlkerasError(
+            "no data named: give a folder, csv:FILE, tsv:FILE, tfds:NAME or digits as DATA, or `data` in --spec"
+        )
     if not output and not dry_run:
         raise TlkerasError("no run folder named: give --output RUN")
     if from_bundle:
         unbundle.load(Path(from_bundle), spec.card)
-    zoo.card(spec.backbone, spec.card)
+    if not spec.backbone.startswith("hub:"):
+        zoo.card(spec.backbone, spec.card)
     console = consoles.make()
 
     with quiet.start():

@@ -1,4 +1,4 @@
-"""From files to batches: parallel, in an order that a seed decides, in memory that does not grow with the images."""
+"""From examples to batches: parallel, in an order that a seed decides; images are read as they are needed."""
 
 from __future__ import annotations
 
@@ -24,23 +24,37 @@ def image_set(
     return images.batch(batch_size).prefetch(_PARALLEL)
 
 
+def text_set(texts: Sequence[str], batch_size: int) -> tf.data.Dataset:
+    """Gives texts in their order, once: batches of strings `(batch,)`."""
+    return tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(batch_size).prefetch(_PARALLEL)
+
+
+def input_set(
+    examples: Sequence[Example], image_size: int | tuple[int, int] | None, batch_size: int
+) -> tf.data.Dataset:
+    """Gives what a model takes of examples in their order, once: images of that size, or texts where it is None."""
+    if image_size is None:
+        return text_set([example.text for example in examples], batch_size)
+    return image_set([example.path for example in examples], image_size, batch_size)
+
+
 def evaluation_set(
-    examples: Sequence[Example], classes: Sequence[str], image_size: int | tuple[int, int], batch_size: int
+    examples: Sequence[Example], classes: Sequence[str], image_size: int | tuple[int, int] | None, batch_size: int
 ) -> tf.data.Dataset:
     """Reads examples in their order, once.
 
     Returns:
-        Batches of float32 images `(batch, height, width, 3)` in 0..255 and int32 labels `(batch,)`.
+        Batches of float32 images `(batch, height, width, 3)` in 0..255, or of strings `(batch,)` where `image_size` is
+        None, and int32 labels `(batch,)`.
     """
-    images = image_set([example.path for example in examples], image_size, batch_size)
     labels = tf.data.Dataset.from_tensor_slices(_labels(examples, classes)).batch(batch_size)
-    return tf.data.Dataset.zip(images, labels)
+    return tf.data.Dataset.zip(input_set(examples, image_size, batch_size), labels)
 
 
 def training_set(
     examples: Sequence[Example],
     classes: Sequence[str],
-    image_size: int,
+    image_size: int | None,
     batch_size: int,
     *,
     seed: int,
@@ -55,22 +69,28 @@ def training_set(
     Args:
         examples: What to read.
         classes: Class names in the order of the labels.
-        image_size: Pixels a side.
+        image_size: Pixels a side; None for texts.
         batch_size: Images a batch; the last batch of an epoch may have fewer.
         seed: Decides order and augmentation.
         epoch_range: First epoch and the one after the last.
-        augment: `none`, `light` or `strong`.
+        augment: `none`, `light` or `strong`, of images.
 
     Returns:
         Batches as of `evaluation_set`, and how many of them are one epoch.
     """
     change = augmentations.named(augment)
-    paths, labels = tf.constant([os.fsencode(e.path) for e in examples], tf.string), _labels(examples, classes)
+    labels = _labels(examples, classes)
+    if image_size is None:
+        inputs = tf.constant([example.text for example in examples], tf.string)
+    else:
+        inputs = tf.constant([os.fsencode(example.path) for example in examples], tf.string)
     last = len(examples) - 1
 
     def read(epoch, position):
         index = tf.random.experimental.index_shuffle(position, tf.stack([seed, epoch]), last)
-        image = decode(tf.io.read_file(paths[index]))
+        if image_size is None:
+            return inputs[index], labels[index]
+        image = decode(tf.io.read_file(inputs[index]))
         image_seed = tf.stack([seed * 1_000_003 + epoch, index * 8])
         return change(image, image_size, image_seed), labels[index]
 

@@ -14,10 +14,14 @@ from tlkeras.errors import TlkerasError
 _KEPT_FIRST = {"test": 0, "val": 1, "train": 2, None: 3}
 
 
-def without_copies(examples: Sequence[Example]) -> tuple[list[Example], list[Excluded]]:
+def without_copies(examples: Sequence[Example], what: str = "picture") -> tuple[list[Example], list[Excluded]]:
     """Keeps each picture once: in the test part before the others, else the first by name.
 
     A picture that stands under two labels is left out altogether, since neither can be believed.
+
+    Args:
+        examples: With the SHA-256 of what they are.
+        what: That, for the reason: `picture` or `text`.
     """
     same = defaultdict(list)
     for example in sorted(examples, key=lambda e: (_KEPT_FIRST[e.part], e.name)):
@@ -26,11 +30,11 @@ def without_copies(examples: Sequence[Example]) -> tuple[list[Example], list[Exc
     for first, *others in same.values():
         labels = sorted({example.label for example in (first, *others)})
         if len(labels) > 1:
-            reason = f"the same picture is labelled {' and '.join(labels)}"
+            reason = f"the same {what} is labelled {' and '.join(labels)}"
             excluded += [Excluded(example.name, reason) for example in (first, *others)]
         else:
             kept.append(first)
-            excluded += [Excluded(example.name, f"the same picture as {first.name}") for example in others]
+            excluded += [Excluded(example.name, f"the same {what} as {first.name}") for example in others]
     return sorted(kept, key=lambda example: example.name), excluded
 
 
@@ -77,15 +81,15 @@ def _counts(shares: dict[str, float], total: int) -> dict[str, int]:
     return counts
 
 
-def too_small(examples: Sequence[Example]) -> dict[str, str]:
-    """Names the classes with too few images to be in each part, with the reason."""
+def too_small(examples: Sequence[Example], what: str = "images") -> dict[str, str]:
+    """Names the classes with too few images or texts to be in each part, with the reason."""
     given = {example.part for example in examples if example.part}
     needed = 3 - len(given & {"val", "test"})
     have = defaultdict(int)
     for example in examples:
         have[example.label] += example.part in (None, "train")
     return {
-        label: f"class {label!r} has {count} usable images to divide; {needed} or more are needed"
+        label: f"class {label!r} has {count} usable {what} to divide; {needed} or more are needed"
         for label, count in sorted(have.items())
         if count < needed
     }

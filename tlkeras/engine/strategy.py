@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import keras
 import tensorflow as tf
+
+from tlkeras.backbones.text import takes_texts
 
 
 def choose() -> tf.distribute.Strategy:
@@ -16,6 +19,11 @@ def choose() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
 
 
-def jit_compile() -> str | bool:
-    """Says whether to compile with XLA: as Keras sees fit on a GPU, never on a CPU, where XLA slows convolutions."""
+def jit_compile(model: keras.Model) -> str | bool:
+    """Says whether to compile with XLA: as Keras sees fit on a GPU, never on a CPU, where XLA slows convolutions.
+
+    Nor for texts: XLA knows no strings.
+    """
+    if takes_texts(model):
+        return False
     return "auto" if tf.config.list_physical_devices("GPU") else False

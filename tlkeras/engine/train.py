@@ -12,6 +12,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from tlkeras import trainable
+from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
 from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import Data
@@ -99,13 +100,14 @@ class _Training:
             optimizer=_optimizer(self._spec.optimizer, phase.learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            jit_compile=strategy.jit_compile(),
+            jit_compile=strategy.jit_compile(self._model),
         )
         if self._progress.epochs_of_phase:
             self._checkpoint.restore_optimizer(self._model)
 
     def _fit(self, phase: Phase) -> None:
-        spec, data, size = self._spec, self._data, self._model.input_shape[1]
+        spec, data = self._spec, self._data
+        size = None if takes_texts(self._model) else self._model.input_shape[1]
         begun = len(self._progress.epochs)
         last = begun - self._progress.epochs_of_phase + phase.epochs
         if begun >= last or self._progress.is_patience_over(spec.early_stopping):
@@ -120,7 +122,8 @@ class _Training:
             augment=spec.augment,
         )
         show = ShowEpoch(self._console, last, steps)
-        files = [example.path for part in ("train", "val") for example in data.parts[part]]
+        read = [] if size is None else [*data.parts["train"], *data.parts["val"]]
+        files = [example.path for example in read]
         with contextlib.closing(show), _enough_memory(), still_readable(files, data.root):
             self._model.fit(
                 training,

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data.pipeline import image_set
+from tlkeras.backbones.text import takes_texts
+from tlkeras.data.pipeline import image_set, text_set
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import softmax
 from tlkeras.precision import in_float32
@@ -27,7 +28,7 @@ class ParityError(TlkerasError):
 class Parity:
     """How an export compares with its model.
 
-    `max_difference` is the largest difference of any probability or score on `count` images; `classes_equal` says
+    `max_difference` is the largest difference of any probability or score on `count` inputs; `classes_equal` says
     whether the named classes are the model's best, in its order, but for classes whose scores tie within the tolerance.
     """
 
@@ -36,25 +37,29 @@ class Parity:
     classes_equal: bool
 
 
-def check(export: Path, model: keras.Model, files: Sequence[Path], tolerance: float = TOLERANCE) -> Parity:
-    """Loads an export and compares its answers on image files with those of `model.predict` in float32.
+def check(export: Path, model: keras.Model, inputs: Sequence[Path | str], tolerance: float = TOLERANCE) -> Parity:
+    """Loads an export and compares its answers on image files or texts with those of `model.predict` in float32.
 
     The model sees the images through the pipeline of training and evaluation; the export gets the bytes of the files.
+    The first is asked for alone, the others in batches; texts with an empty text among them.
 
     Args:
         export: Folder of the SavedModel.
         model: The model that it was made of.
-        files: Image files, one or more, that can be decoded.
+        inputs: Image files that can be decoded, or texts; one or more.
         tolerance: Largest difference of a probability that passes.
 
     Raises:
         ParityError: The answers differ by more than the tolerance, are no numbers, or name other classes.
         TlkerasError: A file cannot be read or decoded.
     """
-    images = read(files)
+    is_text = takes_texts(model)
+    strings = read(inputs, is_text)
     signatures = tf.saved_model.load(str(export)).signatures
-    expected = softmax(_logits(model, files))
-    served = [_answers(signatures, images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
+    expected = softmax(_logits(model, strings if is_text else inputs, is_text))
+    # One alone, and then batches.
+    batches = [strings[:1], *(strings[i : i + _BATCH] for i in range(1, len(strings), _BATCH))]
+    served = [_answers(signatures, batch, "text" if is_text else "image_bytes") for batch in batches]
     probabilities, names, scores = (np.concatenate(parts) for parts in zip(*served, strict=True))
 
     ranked = np.sort(expected, axis=-1)[:, ::-1][:, : scores.shape[1]]
@@ -67,35 +72,38 @@ def check(export: Path, model: keras.Model, files: Sequence[Path], tolerance: fl
     if not (difference <= tolerance and classes_equal):
         what = f"by up to {difference:.2g}" if classes_equal else "in the classes that it names"
         raise ParityError(
-            f"the export differs from the model {what} on {len(images)} images (allowed: {tolerance:g}); "
-            f"it is not fit to serve"
+            f"the export differs from the model {what} on {len(strings)} {'texts' if is_text else 'images'} (allowed: "
+            f"{tolerance:g}); it is not fit to serve"
         )
-    return Parity(len(images), float(difference), classes_equal)
+    return Parity(len(inputs), float(difference), classes_equal)
 
 
-def read(files: Sequence[Path]) -> list[bytes]:
-    """Reads the files to check with.
+def read(inputs: Sequence[Path | str], is_text: bool = False) -> list[bytes]:
+    """Reads the files to check with; texts are there already, and get an empty one beside them.
 
     Raises:
         TlkerasError: There are none, or one cannot be read.
     """
-    if not files:
-        raise TlkerasError("an export is checked on images before it counts; give one file or more to check it with")
+    if not inputs:
+        raise TlkerasError("an export is checked before it counts; give one file or more, or texts, to check it with")
+    if is_text:
+        return [text.encode() for text in (*inputs, "")]
     try:
-        return [Path(file).read_bytes() for file in files]
+        return [Path(file).read_bytes() for file in inputs]
     except OSError as error:
         raise TlkerasError(f"cannot read {error.filename} to check the export with: {error.strerror}") from error
 
 
-def _logits(model: keras.Model, files: Sequence[Path]) -> np.ndarray:
+def _logits(model: keras.Model, inputs: Sequence, is_text: bool) -> np.ndarray:
+    batches = text_set(inputs, _BATCH) if is_text else image_set(inputs, model.input_shape[1:3], _BATCH)
     try:
-        return in_float32(model).predict(image_set(files, model.input_shape[1:3], _BATCH), verbose=0)
+        return in_float32(model).predict(batches, verbose=0)
     except tf.errors.InvalidArgumentError as error:
         raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 
 
-def _answers(signatures, images: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    images = tf.constant(images)
-    answer = signatures["serving_default"](image_bytes=images)
-    probabilities = signatures["probabilities"](image_bytes=images)["probabilities"]
+def _answers(signatures, strings: Sequence[bytes], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    inputs = {name: tf.constant(strings)}
+    answer = signatures["serving_default"](**inputs)
+    probabilities = signatures["probabilities"](**inputs)["probabilities"]
     return probabilities.numpy(), answer["classes"].numpy(), answer["scores"].numpy()

@@ -1,4 +1,4 @@
-"""Export to a SavedModel that takes the bytes of image files, is checked against the model, and then gets a number."""
+"""Export to a SavedModel that takes image files or texts, is checked against the model, and then gets a number."""
 
 from __future__ import annotations
 
@@ -29,26 +29,29 @@ class Exported:
     parity: parity.Parity
 
 
-def export(model: keras.Model, folder: Path, check_files: Sequence[Path], *, metadata: dict | None = None) -> Exported:
+def export(
+    model: keras.Model, folder: Path, check_with: Sequence[Path | str], *, metadata: dict | None = None
+) -> Exported:
     """Writes the next numbered version of a model for TensorFlow Serving, once it has been seen to answer as the model.
 
     The signatures are those of `tlkeras.export.serving.Serving`. The class names stand in `assets/labels.txt` too, one
-    a line; `assets.extra/model.json` has the card, the classes, the image size and how the export was checked.
+    a line; `assets.extra/model.json` has the card, the classes, the image size, how the export was
+    checked, and which Python packages beside TensorFlow must be imported before it is loaded.
 
     Args:
         model: A classifier made by `tlkeras.build`, or of the same layout.
         folder: Gets the versions: `folder/1` first.
-        check_files: Image files on which the export is compared with the model, some dozens for good measure.
+        check_with: Image files, or texts, on which the export is compared with the model, some dozens for good measure.
         metadata: Goes into `model.json` as it is.
 
     Raises:
         ParityError: The export answers differently from the model. It is then removed.
-        TlkerasError: The folder cannot be written, or a check file cannot be read. Nothing is left behind.
+        TlkerasError: The folder cannot be written, or a file to check with cannot be read. Nothing is left behind.
     """
 
     def fill(aside: Path) -> parity.Parity:
         _save(Serving(model), model.get_layer("logits").classes, aside)
-        checked = parity.check(aside, model, check_files)
+        checked = parity.check(aside, model, check_with)
         about = _describe(model, checked, metadata)
         path = aside / MODEL_JSON
         path.parent.mkdir()
@@ -75,6 +78,7 @@ def _describe(model: keras.Model, checked: parity.Parity, metadata: dict | None)
     return {
         "classes": model.get_layer("logits").classes,
         "image_size": list(model.input_shape[1:3]),
+        "needs": sorted({layer.needs for layer in model.layers if hasattr(layer, "needs")}),
         "card": preprocess.card,
         "recipe": preprocess.recipe,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -10,7 +10,7 @@ from tlkeras.data.sources.labels import class_name
 from tlkeras.errors import TlkerasError
 
 
-def find(path: str, *, path_column: str = "path", label_column: str = "label", **_) -> Source:
+def find(path: str, *, path_column: str = "path", label_column: str = "label", text_column: str = "", **_) -> Source:
     """Reads the rows of a CSV file; a column `part` with `train`, `val` or `test`, where there is one, is kept.
 
     Paths are absolute or relative to the folder of the CSV file, which is UTF-8 with or without a byte order mark.
@@ -26,7 +26,7 @@ def find(path: str, *, path_column: str = "path", label_column: str = "label", *
         # Names of files need not be UTF-8; what is not survives as surrogates.
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as opened:
             reader = csv.DictReader(opened)
-            _refuse_missing_columns(path, reader.fieldnames or [], path_column, label_column)
+            _refuse_missing_columns(path, reader.fieldnames or [], path_column, label_column, text_column)
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 examples.append(_example(row, file.parent, path_column, label_column, where))
@@ -37,12 +37,19 @@ def find(path: str, *, path_column: str = "path", label_column: str = "label", *
     return Source(file.parent, examples)
 
 
-def _refuse_missing_columns(path: str, columns: list[str], path_column: str, label_column: str) -> None:
+def _refuse_missing_columns(
+    path: str, columns: list[str], path_column: str, label_column: str, text_column: str
+) -> None:
     missing = [name for name in (path_column, label_column) if name not in columns]
     if len(columns) == 1 and (other := next((mark for mark in ";\t|" if mark in columns[0]), "")):
         raise TlkerasError(f"{path} separates its columns by {other!r}; a CSV file here has commas: save it so")
     if missing and any("\0" in name for name in columns):
         raise TlkerasError(f"{path} is no UTF-8 text (UTF-16, it seems): save it as CSV UTF-8")
+    if path_column in missing and text_column in columns:
+        raise TlkerasError(
+            f"{path} has no column {path_column!r} of images, but one of texts, {text_column!r}: choose a text "
+            f"backbone such as minilm_l6"
+        )
     if missing:
         raise TlkerasError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; name them with --path-column and "

@@ -41,6 +41,20 @@ def find(path: str) -> Source:
     return Source(root, scan.examples, scan.excluded)
 
 
+def find_texts(path: str) -> Source:
+    """Finds the texts of a folder as `find` does its images: one .txt file a text; other files are left out.
+
+    Raises:
+        TlkerasError: As `find`; or the folder has no .txt file.
+    """
+    found = find(path)
+    texts = [example for example in found.examples if example.path.suffix.lower() == ".txt"]
+    if not texts:
+        raise TlkerasError(f"{path} has no .txt files, one a text, which the backbone takes: it is one for texts")
+    others = [e for e in found.examples if e.path.suffix.lower() != ".txt"]
+    return Source(found.root, texts, [*found.excluded, *(Excluded(e.name, "not a .txt file") for e in others)])
+
+
 class _Scan:
     """A walk through a folder of images, in an order that does not depend on the file system."""
 
@@ -122,7 +136,8 @@ def _parts(root: Path, folders: list[Path]) -> dict[str, Path]:
 
 def _what_is_wrong(root: Path) -> str:
     if root.exists():
-        hint = f": a table of images is given as csv:{root.name}" if root.suffix.lower() == ".csv" else ""
+        kind = root.suffix.lower().removeprefix(".")
+        hint = f": a table is given as {kind}:{root.name}" if kind in ("csv", "tsv") else ""
         return f"is a file, not a folder{hint}"
     parent = next((folder for folder in root.parents if folder.is_dir()), root)
     missing = root.relative_to(parent).parts[0]

@@ -40,6 +40,6 @@ def refuse_other_classes(source: str, examples: Sequence[Example]) -> None:
             raise TlkerasError(f"{source} has a part {part} but no part train to learn from")
         if others := sorted(labels - taught):
             raise TlkerasError(
-                f"the part {part} of {source} has classes that train has not: {', '.join(others)}; move some of their "
-                f"images to train, or take them out"
+                f"the part {part} of {source} has classes that train has not: {', '.join(others)}; move some of theirs "
+                f"to train, or take them out"
             )

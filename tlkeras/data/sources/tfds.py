@@ -1,9 +1,10 @@
-"""Image classification data sets of TensorFlow Datasets (the extra `tfds`)."""
+"""Data sets of TensorFlow Datasets (the extra `tfds`): images, or texts, with class labels."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from tlkeras.data.dataset import Source
 from tlkeras.data.sources import folder
@@ -16,6 +17,8 @@ _PARTS = {"train": "train", "validation": "val", "val": "val", "valid": "val", "
 def find(name: str, *, data_dir: str = "", download: bool = False, **_) -> Source:
     """Writes the images of a data set as files into the cache, in the bytes that it holds them in, and finds them.
 
+    Image and label are what the data set declares as its supervised keys.
+
     The parts train, validation and test of the data set are kept; its other parts are not used.
 
     Args:
@@ -27,6 +30,38 @@ def find(name: str, *, data_dir: str = "", download: bool = False, **_) -> Sourc
         TlkerasError: TensorFlow Datasets is not installed, knows no such data set, has not got it, or it is not one of
             images with class labels.
     """
+    builder = _prepared(name, data_dir, download)
+    keys = _keys(builder, name, "Image", *(builder.info.supervised_keys or ())[:2])
+    return folder.find(str(_files(builder, keys, "", "")))
+
+
+def find_texts(
+    name: str,
+    *,
+    text_column: str = "text",
+    label_column: str = "label",
+    data_dir: str = "",
+    download: bool = False,
+    **_,
+) -> Source:
+    """Writes the texts of a data set as .txt files into the cache, and finds them; without a label they are not used.
+
+    Args:
+        name: As in `find`.
+        text_column: Name of the feature that is the text, where the data set does not declare its supervised keys.
+        label_column: Name of the feature that is the class, likewise.
+        data_dir: As in `find`.
+        download: As in `find`.
+
+    Raises:
+        TlkerasError: As `find`.
+    """
+    builder = _prepared(name, data_dir, download)
+    keys = _keys(builder, name, "Text", *(builder.info.supervised_keys or (text_column, label_column))[:2])
+    return folder.find_texts(str(_files(builder, keys, f"-{keys[0]}-{keys[1]}", ".txt")))
+
+
+def _prepared(name: str, data_dir: str, download: bool):
     try:
         builder = _builder(name, data_dir)
         if download:
@@ -38,9 +73,12 @@ def find(name: str, *, data_dir: str = "", download: bool = False, **_) -> Sourc
             f"the data set {name!r} is not in {builder.data_path}: --download fetches it, --data-dir names another "
             f"place to look in"
         )
-    keys = _keys(builder, name)
-    version = re.sub(r"[^\w.]+", "-", f"tfds-{builder.info.full_name}")
-    return folder.find(str(materialised(version, lambda: _images(builder, *keys))))
+    return builder
+
+
+def _files(builder, keys: tuple[str, str], mark: str, suffix: str) -> Path:
+    version = re.sub(r"[^\w.]+", "-", f"tfds-{builder.info.full_name}{mark}")
+    return materialised(version, lambda: _examples(builder, *keys, suffix))
 
 
 def _builder(name: str, data_dir: str):
@@ -64,27 +102,30 @@ def _download(builder, name: str) -> None:
         raise TlkerasError(f"the data set {name!r} cannot be downloaded: {reason}") from error
 
 
-def _keys(builder, name: str) -> tuple[str, str]:
-    """Gives the keys of image and label, of a data set that says what its input and its target are."""
+def _keys(builder, name: str, kind: str, *keys: str) -> tuple[str, str]:
+    """Gives the keys of input and label, once they are seen to be of that kind."""
     import tensorflow_datasets as tfds
 
-    features, keys = builder.info.features, builder.info.supervised_keys
-    wanted = (tfds.features.Image, tfds.features.ClassLabel)
-    if keys and len(keys) == 2 and all(isinstance(features[key], kind) for key, kind in zip(keys, wanted, strict=True)):
+    features = builder.info.features
+    wanted = (getattr(tfds.features, kind), tfds.features.ClassLabel)
+    there = [features[key] for key in keys if key in features]
+    if len(there) == 2 and all(map(isinstance, there, wanted)):
         return keys
     held = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
-    raise TlkerasError(f"the data set {name!r} is not one of images, each with one class; it has {held}")
+    raise TlkerasError(f"the data set {name!r} is not one of {kind.lower()}s, each with one class; it has {held}")
 
 
-def _images(builder, image_key: str, label_key: str) -> Iterator[tuple[str, bytes]]:
+def _examples(builder, key: str, label_key: str, suffix: str) -> Iterator[tuple[str, bytes]]:
     import tensorflow_datasets as tfds
 
     names = builder.info.features[label_key].int2str
     parts = {split: part for split, part in _PARTS.items() if split in builder.info.splits}
     alone = len(parts) < 2
     for split, part in (parts or dict.fromkeys(builder.info.splits, "")).items():
-        undecoded = builder.as_dataset(split=split, decoders={image_key: tfds.decode.SkipDecoding()})
+        undecoded = builder.as_dataset(split=split, decoders=None if suffix else {key: tfds.decode.SkipDecoding()})
         for number, example in enumerate(undecoded):
+            if example[label_key] < 0:
+                continue
             # A name that no folder can have, or that would hide it, is not worth refusing the data for.
             label = re.sub(r"[/\\\0]|^\.", "_", names(int(example[label_key])))
-            yield f"{'' if alone else f'{part}/'}{label}/{split}-{number:07}", example[image_key].numpy()
+            yield f"{'' if alone else f'{part}/'}{label}/{split}-{number:07}{suffix}", example[key].numpy()
