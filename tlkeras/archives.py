@@ -72,6 +72,14 @@ def extract(archive: Path, folder: Path) -> None:
         raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: {error.strerror or error}") from None
 
 
+def read_member(archive: Path, name: str) -> bytes:
+    """Reads one member of a zip; a TlkerasError refuses one that unpacks to absurdly many bytes."""
+    with zipfile.ZipFile(archive) as opened:
+        if opened.getinfo(name).file_size > _most_bytes(archive):
+            raise TlkerasError(f"archive {archive} refused: {_refused(name, 'unpacks to absurdly many bytes')}")
+        return opened.read(name)
+
+
 def _unpack(archive: Path, folder: Path) -> None:
     seen: set[tuple[str, ...]] = set()
     left = _most_bytes(archive)
