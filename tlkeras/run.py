@@ -95,7 +95,7 @@ class Run:
         return judged
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
-        task = _task(self.spec)
+        task = _task(self.folder, self.spec)
         with consoles.bar(console, f"checking {task}s") as move:
             options = {key: options.get(key, getattr(self.spec, key)) for key in sources.OPTIONS}
             examples, excluded = data_room.load_all(data, task, progress=move, **options)
@@ -215,10 +215,8 @@ def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data
         data = _load(spec, console)
         # A module shows its layers only when it is loaded, and its weights come with it.
         is_module = _card(spec).scheme == "hub"
-        weights = spec.weights if is_module else "random"
-        model = _build(
-            dataclasses.replace(spec, weights=weights, partial=spec.partial and is_module), data.classes, console
-        )
+        built = spec if is_module else dataclasses.replace(spec, weights="random", partial=False)
+        model = _build(built, data.classes, console)
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans
 
@@ -256,10 +254,13 @@ def _card(spec: specs.RunSpec) -> zoo.Card:
     return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
 
 
-def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
+def _task(folder: RunFolder, spec: specs.RunSpec) -> str:
     with hub_places.modules_in(folder.path):
-        task = _card(spec).task
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, task)
+        return _card(spec).task
+
+
+def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _task(folder, spec))
 
 
 def _load(spec: specs.RunSpec, console: Console) -> Data:
@@ -277,7 +278,7 @@ def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.M
     engine.make_deterministic(spec.seed)
     show = console.print if spec.partial else None
     recipe = {key: getattr(spec, key) for key in _RECIPE}
-    if spec.card:
+    if spec.card and not spec.backbone.startswith(hub.SCHEME):
         recipe["backbone"] = _card(spec)
     return builder.build(classes=classes, on_load=show, **recipe)
 
