@@ -1,8 +1,11 @@
 """Shared by all tests: a cache of their own, a small model, a few image files, and the real data where it is."""
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import hub_modules
 import keras
 import numpy as np
 import pytest
@@ -14,9 +17,10 @@ SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" /
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
-    """Keeps the tests out of the user's cache, also in the processes that they start."""
+    """Keeps the tests out of the user's cache and zoo, also in the processes that they start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TLKERAS_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("TLKERAS_ZOO", str(tmp_path_factory.mktemp("zoo")))
         yield
 
 
@@ -48,6 +52,13 @@ def sst2() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the sentences of sst2 in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def hub_module(tmp_path_factory) -> Callable[[str], Path]:
+    """Modules of TF-Hub by kind, each made once: keras2, momentum, tuple, signature, tf1, text, bert."""
+    folder = tmp_path_factory.mktemp("modules")
+    return functools.cache(lambda kind: hub_modules.make(kind, folder))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,10 @@ PACKAGE = Path(__file__).parent.parent / "tlkeras"
 
 # Rooms by floor; a room may import from its own floor and from those below.
 FLOORS = [
-    ["errors", "files", "versions", "consoles", "zoo", "pth", "safetensors", "weights", "spec"],
+    [
+        *("errors", "files", "versions", "consoles", "places", "card_files", "zoo", "pth", "safetensors", "spec"),
+        *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
+    ],
     ["backbones", "data"],
     ["heads", "trainable", "builder", "precision"],
     ["engine"],
@@ -70,6 +73,7 @@ def loaded_after(code: str) -> set[str]:
                 ["train", "--help"],
                 ["zoo", "list"],
                 ["zoo", "show", "resnet50"],
+                ["zoo", "verify"],
                 ["train", "photos", "--output", "run", "--epochs", "0"],
             )
         ),

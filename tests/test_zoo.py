@@ -2,12 +2,12 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
 
-from tlkeras import zoo
+from tlkeras import card_files, zoo
 from tlkeras.errors import TlkerasError
 
 CARD = """
@@ -51,6 +51,13 @@ def test_weights_from_wheels_have_a_checksum():
     assert all(card.sha256 for card in zoo.cards().values() if card.scheme == "pypi")
 
 
+@pytest.mark.parametrize("name", ["../a", "a/b", "..", ".a", "a b", "-a", "", "a" * 101])
+def test_a_name_is_no_path(tmp_path, name):
+    (tmp_path / "mine.toml").write_text(CARD.replace("my_net", name))
+    with pytest.raises(TlkerasError, match="'name'"):
+        zoo.read(tmp_path / "mine.toml")
+
+
 def test_unknown_name():
     with pytest.raises(TlkerasError, match=r"Did you mean 'efficientnet_lite\d'.*Legal: .*resnet50"):
         zoo.card("efficientnet_lite")
@@ -75,6 +82,78 @@ def test_name_given_twice_cites_both_files(own_zoo):
         zoo.cards()
 
 
+def test_files_beside_the_zoo(own_zoo, tmp_path_factory):
+    path = tmp_path_factory.mktemp("elsewhere") / "mine.toml"
+    path.write_text(CARD)
+    assert "my_net" not in zoo.cards("")
+    assert zoo.card("my_net", path).features == 8
+    (own_zoo / "mine.toml").write_text(CARD)
+    assert zoo.card("my_net", own_zoo / "mine.toml").features == 8
+    with pytest.raises(TlkerasError, match="two cards are named 'my_net'"):
+        zoo.cards(path)
+
+
+def test_paths_are_relative_to_the_card(own_zoo):
+    text = CARD.replace("keras:ResNet101", "file:sub/../my.h5") + 'preprocessor = "hub:./m"\n'
+    (own_zoo / "mine.toml").write_text(text)
+    card = zoo.card("my_net")
+    assert card.source == f"file:{own_zoo}/my.h5" and card.preprocessor == f"hub:{own_zoo}/m"
+
+
+def extending(other, lines=""):
+    return f'[[variant]]\nname = "mine"\nextends = "{other}"\n{lines}\n'
+
+
+def test_extends_takes_over_what_is_not_given(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("efficientnet_lite0", "input_size = 96"))
+    theirs = zoo.card("efficientnet_lite0")
+    assert zoo.card("mine") == replace(theirs, name="mine", input_size=96)
+
+
+def test_extends_over_files_and_cards(own_zoo):
+    (own_zoo / "a.toml").write_text(extending("my_net", "input_size = 96"))
+    (own_zoo / "b.toml").write_text(f'extends = "resnet50"\n{CARD.replace("features = 8", "")}')
+    card = zoo.card("mine")
+    assert (card.source, card.input_size, card.features, card.family) == ("keras:ResNet101", 96, 2048, "mine")
+
+
+def test_other_weights_do_not_inherit_a_checksum(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("efficientnet_lite0", 'source = "file:mine.weights.h5"'))
+    assert zoo.card("mine").sha256 is None and zoo.card("mine").top1 is None
+
+
+def test_extending_what_is_not_there(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("resnet51"))
+    with pytest.raises(TlkerasError, match=r"mine\.toml: card 'mine', key 'extends': .*Did you mean 'resnet50'"):
+        zoo.cards()
+
+
+def test_extending_in_a_circle(own_zoo):
+    (own_zoo / "a.toml").write_text(extending("other"))
+    (own_zoo / "b.toml").write_text(extending("mine").replace('name = "mine"', 'name = "other"'))
+    with pytest.raises(TlkerasError, match=r"a\.toml: .*: mine -> other -> mine"):
+        zoo.cards()
+
+
+@pytest.mark.parametrize("content", [b"x" * (2**20 + 1), b"\xff", b"a = " + b"[" * 100_000])
+def test_files_that_are_no_card_files(tmp_path, content):
+    (tmp_path / "mine.toml").write_bytes(content)
+    with pytest.raises(TlkerasError, match=r"mine\.toml: cannot be read as a card file"):
+        zoo.read(tmp_path / "mine.toml")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/", "/does/not/exist"])
+def test_what_is_no_file(path):
+    with pytest.raises(TlkerasError, match=f"{path}: cannot be read as a card file"):
+        zoo.cards(path)
+
+
+def test_a_card_written_again_is_the_same(own_zoo):
+    card = replace(zoo.card("efficientnet_lite0"), name="mine", arguments={"a b": [1, True, "ü\n"]})
+    (own_zoo / "mine.toml").write_text(card_files.to_toml(card.to_dict()))
+    assert zoo.card("mine") == card
+
+
 @pytest.mark.parametrize(
     ("line", "wrong", "cited"),
     [
@@ -89,6 +168,16 @@ def test_name_given_twice_cites_both_files(own_zoo):
         ('stages = ["a.*", "b.*"]', 'stages = ["a(", "b"]', "'stages'"),
         ('stages = ["a.*", "b.*"]', 'stages = "a.*"', "'stages'"),
         ('license = "MIT"', "license = 5", "'license'"),
+        ('stages = ["a.*", "b.*"]', 'stages = ["(a+)+b"]', "'stages'"),
+        ('stages = ["a.*", "b.*"]', f'stages = ["{"a" * 501}"]', "'stages'"),
+        ("input_size = 64", "input_size = 100000", "'input_size'"),
+        ("input_size = 64", 'input_size = 64\nurl = "http://a.example/b.h5"', "'url'"),
+        ("input_size = 64", 'input_size = 64\nurl = "https://a.example/.."', "'url'"),
+        ("input_size = 64", "input_size = 64\narguments = { a = 1979-05-27 }", "'arguments'"),
+        ("input_size = 64", 'input_size = 64\nfile = "../a"', "'file'"),
+        ("input_size = 64", 'input_size = 64\nbuilder = "os.system"', "key"),
+        ('source = "keras:ResNet101"', 'source = "keras:os.system"', "'source'"),
+        ('source = "keras:ResNet101"', 'source = "pypi:--pre==1"', "'source'"),
     ],
 )
 def test_mistakes_cite_file_variant_and_key(tmp_path, line, wrong, cited):

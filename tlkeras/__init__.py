@@ -43,6 +43,7 @@ class _AfterKeras:
         "tlkeras.backbones.preprocess",
         "tlkeras.backbones.text",
         "tlkeras.backbones.wordpieces",
+        "tlkeras.backbones.hub_module",
         "tlkeras.backbones.minilm",
         "tlkeras.heads",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,51 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def folder_aside(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` to fill; renames it to `path` on success and removes it on failure.
+
+    `path` must not exist, or be an empty folder, when the block ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f"{UNFINISHED}{path.name[:40]}."))
+    try:
+        yield aside
+        make_public(aside)
+        aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def partial_of(path: Path) -> Iterator[Path]:
+    """Gives the one partial file of `path` to fill, which outlives a killed process; the caller renames it when whole.
+
+    A process that comes second waits for the first. A partial that is still empty afterwards is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{UNFINISHED}{path.name}")
+    descriptor = _open_locked(partial)
+    try:
+        yield partial
+    finally:
+        if partial.exists() and not partial.stat().st_size:
+            partial.unlink()
+        os.close(descriptor)
+
+
+def _open_locked(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _lock(descriptor if fcntl else None, wait=True)
+        # The process that was waited for may have renamed or removed the file: the lock is then on one of the past.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)
+
+
 def make_public(path: Path) -> None:
     """Makes a temporary file or folder, which is private, as readable as any other of the user."""
     umask = os.umask(0)
@@ -49,14 +95,16 @@ def atomic_write(path: str | os.PathLike, data: str | bytes) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Says whether a file is one that a killed process had not finished."""
-    return path.name.startswith(UNFINISHED) and path.is_file()
+    """Says whether a file or folder is one that a killed process had not finished."""
+    return path.name.startswith(UNFINISHED)
 
 
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes had not finished. Only for a folder that no other process writes to."""
     for path in folder.glob(f"{UNFINISHED}*"):
-        if is_leftover(path):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 

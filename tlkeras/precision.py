@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from tlkeras.backbones.weight_files import set_weights
+
 
 @contextlib.contextmanager
 def mixed(mixed_precision: str | None) -> Iterator[str]:
@@ -42,7 +44,9 @@ def in_float32(model: keras.Model) -> keras.Model:
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
     copy = keras.models.clone_model(model, clone_function=_float32_layer)
-    copy.set_weights(model.get_weights())
+    for layer in model.layers:
+        if layer.weights:
+            set_weights(copy.get_layer(layer.name), layer.get_weights())
     return copy
 
 

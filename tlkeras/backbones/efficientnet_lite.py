@@ -16,11 +16,11 @@ import numpy as np
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.zoo import Card
 
-# Width and depth against Lite0.
+# Width and depth against Lite0, by the parameters on the card: its name may be of the user's own making.
 _SCALES = {
-    "efficientnet_lite0": (1.0, 1.0),
-    "efficientnet_lite1": (1.0, 1.1),
-    "efficientnet_lite2": (1.1, 1.2),
+    3_413_024: (1.0, 1.0),
+    4_189_344: (1.0, 1.1),
+    4_869_168: (1.1, 1.2),
 }
 # Repeats, kernel, stride of the first block, expansion, channels out; a row a stage, for Lite0.
 _STAGES = (
@@ -51,7 +51,7 @@ def build(x, card: Card):
     """
     x = _conv(_STEM_CHANNELS, 3, 2, "stem")(x)
     x = _relu("stem")(_norm("stem")(x))
-    for block in _blocks(card.name):
+    for block in _blocks(card):
         x = _inverted_residual(x, block)
     x = _conv(card.features, 1, 1, "top")(x)
     return _relu("top")(_norm("top")(x))
@@ -94,10 +94,10 @@ def _relu(name: str) -> keras.layers.Layer:
     return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu")
 
 
-def _blocks(name: str) -> Iterator[_Block]:
-    if name not in _SCALES:
-        raise unknown_name("EfficientNet-Lite", name, _SCALES)
-    width, depth = _SCALES[name]
+def _blocks(card: Card) -> Iterator[_Block]:
+    if card.parameters not in _SCALES:
+        raise unknown_name(f"'parameters' of an EfficientNet-Lite, card {card.name!r}", card.parameters, _SCALES)
+    width, depth = _SCALES[card.parameters]
     for stage, (repeats, kernel, stride, expansion, channels) in enumerate(_STAGES, start=1):
         if stage not in (1, len(_STAGES)):
             repeats = math.ceil(depth * repeats)
@@ -129,7 +129,7 @@ def weights_from_torch(tensors: Mapping[str, np.ndarray], card: Card) -> dict[st
         For each layer name the arrays in the order of `layer.weights`. The classifier is left out.
     """
     parts = [("stem", "_conv_stem", "_bn0"), ("top", "_conv_head", "_bn1")]
-    for index, block in enumerate(_blocks(card.name)):
+    for index, block in enumerate(_blocks(card)):
         if block.expansion != 1:
             parts.append((f"{block.name}_expand", f"_blocks.{index}._expand_conv", f"_blocks.{index}._bn0"))
         parts.append((f"{block.name}_depthwise", f"_blocks.{index}._depthwise_conv", f"_blocks.{index}._bn1"))

@@ -7,7 +7,7 @@ import keras
 from tlkeras.errors import unknown_name
 
 # Scale and shift for each channel of the RGB (or, where swapped, BGR) input: output = input * scale + offset.
-_TORCH_MEAN, _TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -25,8 +25,8 @@ def scale_and_offset(preprocess: str | dict) -> tuple[list[float], list[float], 
         "unit": ([1 / 255.0] * 3, [0.0] * 3, False),
         "tf": ([1 / 127.5] * 3, [-1.0] * 3, False),
         "torch": (
-            [1 / (255.0 * s) for s in _TORCH_STD],
-            [-m / s for m, s in zip(_TORCH_MEAN, _TORCH_STD, strict=True)],
+            [1 / (255.0 * s) for s in TORCH_STD],
+            [-m / s for m, s in zip(TORCH_MEAN, TORCH_STD, strict=True)],
             False,
         ),
         "caffe": ([1.0] * 3, [-m for m in _CAFFE_MEAN_BGR], True),

@@ -1,4 +1,7 @@
-"""Stages: the layers of a backbone in groups, input to output, as its card declares them."""
+"""Stages: the layers of a backbone in groups, input to output, as its card declares them.
+
+What is said of layers holds for the units of a TF-Hub module too, which has no layers.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 
 import keras
 
+from tlkeras.backbones.hub_module import HubModule
 from tlkeras.errors import TlkerasError
 from tlkeras.zoo import Card
 
@@ -27,6 +31,11 @@ class Stage:
     layers: tuple[str, ...]
 
 
+def units_of(layers: Sequence[keras.layers.Layer]) -> list[keras.layers.Layer]:
+    """Lists what freezes and thaws by itself: each layer, and in the place of a TF-Hub module its units."""
+    return [unit for layer in layers for unit in (layer.units if isinstance(layer, HubModule) else [layer])]
+
+
 def stages_of(layers: Sequence[keras.layers.Layer], card: Card) -> list[Stage]:
     """Groups the layers of a backbone into the stages of its card.
 
@@ -39,7 +48,7 @@ def stages_of(layers: Sequence[keras.layers.Layer], card: Card) -> list[Stage]:
         TlkerasError: a layer with weights is in no stage or in two, the stages are not in the order of the layers, or a
             stage has no layer with weights. One message lists all that is wrong.
     """
-    names = _names(card)
+    names, layers = _names(card), units_of(layers)
     matches = {layer.name: _matching(layer.name, card) for layer in layers}
     weighted = [layer.name for layer in layers if layer.weights]
     wrong = [f"layer {name!r} is in no stage" for name in weighted if not matches[name]]
@@ -59,7 +68,11 @@ def stages_of(layers: Sequence[keras.layers.Layer], card: Card) -> list[Stage]:
 
 def backbone_layers(layers: Sequence[keras.layers.Layer], card: Card) -> list[keras.layers.Layer]:
     """Returns the layers up to the last one that a stage claims; what stands behind it is the head."""
-    claimed = [index for index, layer in enumerate(layers) if _matching(layer.name, card)]
+    claimed = [
+        index
+        for index, layer in enumerate(layers)
+        if isinstance(layer, HubModule) or any(_matching(unit.name, card) for unit in units_of([layer]))
+    ]
     return list(layers[: claimed[-1] + 1]) if claimed else []
 
 
@@ -69,5 +82,6 @@ def _matching(name: str, card: Card) -> list[int]:
 
 def _names(card: Card) -> list[str]:
     """Names each stage after the plain text that its pattern begins with: `stage7_.*|top_.*` is `stage7`."""
-    names = [re.match(r"\w*", pattern)[0].rstrip("_") for pattern in card.stages]
-    return [name if name and names.count(name) == 1 else f"{name}#{i + 1}" for i, name in enumerate(names)]
+    names = [re.match(r"[\w/-]*", pattern)[0].rstrip("_/-") for pattern in card.stages]
+    taken = ("", "all", "head")
+    return [f"{name}#{i + 1}" if name in taken or names.count(name) > 1 else name for i, name in enumerate(names)]

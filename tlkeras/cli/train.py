@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import click
 
-from tlkeras import consoles, zoo
+from tlkeras import consoles, unbundle, zoo
 from tlkeras import spec as specs
 from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
@@ -46,9 +47,10 @@ def _setting_options(command):
 @_setting_options
 @click.option("--spec", "spec_file", metavar="FILE", help="TOML file of settings; options win over it.")
 @click.option("--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Any setting by its name in the spec file.")
+@click.option("--from-bundle", metavar="FILE", help="Import a bundle of `tlkeras zoo bundle` first.")
 @click.option("--resume", is_flag=True, help="Continue the run in RUN after its last finished epoch.")
 @click.option("--dry-run", is_flag=True, help="Print spec, split and what trains, and stop.")
-def command(data, named_data, output, spec_file, pairs, resume, dry_run, **options):
+def command(data, named_data, output, spec_file, pairs, from_bundle, resume, dry_run, **options):
     """Train on DATA and leave model, metrics, report and export in RUN.
 
     DATA is a folder of class folders (or of train/ and val/ or test/ with such folders inside), csv:FILE,
@@ -65,7 +67,10 @@ def command(data, named_data, output, spec_file, pairs, resume, dry_run, **optio
         )
     if not output and not dry_run:
         raise TlkerasError("no run folder named: give --output RUN")
-    zoo.card(spec.backbone)
+    if from_bundle:
+        unbundle.load(Path(from_bundle), spec.card)
+    if not spec.backbone.startswith("hub:"):
+        zoo.card(spec.backbone, spec.card)
     console = consoles.make()
 
     with quiet.start():

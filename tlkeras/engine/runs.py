@@ -17,6 +17,7 @@ from pathlib import Path
 import keras
 
 from tlkeras import spec as specs
+from tlkeras.backbones import hub_places
 from tlkeras.errors import TlkerasError
 from tlkeras.files import UNFINISHED, atomic_write, is_leftover, locked, remove_leftovers
 from tlkeras.versions import versions
@@ -145,7 +146,8 @@ class RunFolder:
         if not self.is_trained:
             raise TlkerasError(f"the run {self.path} is not trained to its end; continue it with --resume")
         try:
-            return keras.saving.load_model(self.model_file)
+            with hub_places.modules_in(self.path):
+                return keras.saving.load_model(self.model_file)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise TlkerasError(
                 f"{self.model_file} is damaged; remove it, and `tlkeras train` with --resume makes it again"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from tlkeras.backbones.hub_module import HubModule
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data.images import decode_and_resize
 from tlkeras.precision import in_float32
@@ -32,6 +33,8 @@ class Serving(tf.Module):
         model = in_float32(model)
         # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
         self.weights = [variable.value for variable in model.variables]
+        modules = [layer.saved for layer in model.layers if isinstance(layer, HubModule)]
+        self.resources = [resource for module in modules for resource in module.resources()]
         names = model.get_layer("logits").classes
         both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
         read, blank = _reading(model)

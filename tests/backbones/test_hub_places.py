@@ -1,0 +1,116 @@
+import contextlib
+import http.server
+import shutil
+import tarfile
+import tempfile
+import threading
+
+import pytest
+
+from tlkeras.backbones import hub_places
+from tlkeras.errors import TlkerasError
+
+
+def packed(folder, archive, inside="."):
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, inside)
+    return archive
+
+
+@contextlib.contextmanager
+def served(folder):
+    """Serves a folder's files as the hub does: whatever the query asks for."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub-cache"))
+    return tmp_path / "hub-cache"
+
+
+def test_a_folder_is_itself(hub_module):
+    assert hub_places.find(str(hub_module("signature")), "module") == hub_module("signature")
+
+
+@pytest.mark.parametrize("inside", [".", "some-model"])
+def test_an_archive_is_unpacked_once(hub_module, tmp_path, inside):
+    archive = packed(hub_module("signature"), tmp_path / "module.tar.gz", inside)
+    found = hub_places.find(str(archive), "module")
+    assert (found / "variables" / "variables.index").is_file()
+    before = found.stat().st_mtime_ns
+    assert hub_places.find(str(archive), "module") == found and found.stat().st_mtime_ns == before
+
+
+def test_an_archive_that_leads_out_is_refused(hub_module, tmp_path):
+    archive = packed(hub_module("signature"), tmp_path / "evil.tar.gz", "../evil")
+    with pytest.raises(TlkerasError, match="leads out of the folder"):
+        hub_places.find(str(archive), "module")
+
+
+def test_an_address_is_fetched_once_and_works_without_the_network(hub_module, tmp_path, hub_cache):
+    pytest.importorskip("tensorflow_hub", reason="needs tensorflow-hub, of the extra hub")
+    packed(hub_module("signature"), tmp_path / "model")
+    with served(tmp_path) as address:
+        found = hub_places.find(f"{address}/model", "module")
+    assert hub_cache in found.parents and (found / "saved_model.pb").is_file()
+    with hub_places.without_downloads():
+        assert hub_places.find(f"{address}/model", "module") == found
+
+
+@pytest.mark.parametrize("content", [None, b"<html>Sign in</html>", "folder"])
+def test_a_failed_download_says_what_was_tried_and_what_to_do(tmp_path, hub_cache, content):
+    pytest.importorskip("tensorflow_hub", reason="needs tensorflow-hub, of the extra hub")
+    if content == "folder":
+        packed(tmp_path, tmp_path / "model")
+    elif content:
+        (tmp_path / "model").write_bytes(content)
+    with served(tmp_path) as address, pytest.raises(TlkerasError) as error:
+        hub_places.find(f"{address}/model", "module")
+    assert f"{address}/model" in str(error.value) and "\n" not in str(error.value)
+    if content != "folder":
+        assert "hub:FOLDER" in str(error.value) and "efficientnet_lite0" in str(error.value)
+
+
+def test_a_place_in_our_cache_needs_no_download(hub_module, own_cache):
+    handle = "https://hub.example/some-model/1"
+    with hub_places.without_downloads(), pytest.raises(TlkerasError, match="not on this machine") as error:
+        hub_places.find(handle, "module")
+    named = str(error.value).rpartition(" ")[2]
+    shutil.copytree(hub_module("signature"), named)
+    assert str(hub_places.find(handle, "module")) == named
+
+
+@pytest.mark.parametrize(("handle", "message"), [("no/such", "does not exist"), (tempfile.gettempdir(), "has no")])
+def test_what_is_no_module_is_named(handle, message):
+    with pytest.raises(TlkerasError, match=rf"{handle}.* {message}"):
+        hub_places.find(handle, "module")
+
+
+def test_a_run_folder_comes_first(hub_module, tmp_path):
+    hub_places.keep(hub_module("signature"), tmp_path / "module")
+    with hub_places.modules_in(tmp_path):
+        assert hub_places.find("no/such", "module") == tmp_path / "module"
+        with pytest.raises(TlkerasError, match=r"no/such does not exist; there is no .*/preprocessor"):
+            hub_places.find("no/such", "preprocessor")
+        with pytest.raises(TlkerasError, match=r"no/such does not exist; .*/module holds another module"):
+            hub_places.find("no/such", "module", "0" * 64)
+
+
+def test_only_what_belongs_to_a_module_is_kept(hub_module, tmp_path):
+    source = shutil.copytree(hub_module("text"), tmp_path / "source")
+    (source / "holiday.mp4").write_bytes(b"...")
+    hub_places.keep(source, source / "run" / "module")
+    kept = {str(path.relative_to(source / "run")) for path in (source / "run").rglob("*") if path.is_file()}
+    assert {"module/saved_model.pb", "module/assets/vocabulary.txt"} < kept and not any("mp4" in name for name in kept)

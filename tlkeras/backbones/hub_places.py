@@ -1,0 +1,178 @@
+"""Where modules of TF-Hub lie: from a handle to the folder of a SavedModel. Downloads are TensorFlow Hub's."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import hashlib
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from tlkeras import weights, zoo
+from tlkeras.archives import extract
+from tlkeras.errors import TlkerasError, in_one_line
+from tlkeras.files import folder_aside
+
+GRAPH = "saved_model.pb"
+# What belongs to a module; whatever else lies in its folder does not travel with it.
+_PARTS = (GRAPH, "variables", "assets", "assets.extra", "tfhub_module.pb", "fingerprint.pb", "keras_metadata.pb")
+
+_beside: contextvars.ContextVar[Path | None] = contextvars.ContextVar("beside", default=None)
+_downloads: contextvars.ContextVar[bool] = contextvars.ContextVar("downloads", default=True)
+# Where modules were found in this process, by the SHA-256 of their graphs: copies of a model find theirs again.
+_seen: dict[str, Path] = {}
+
+
+@contextlib.contextmanager
+def modules_in(folder: Path) -> Iterator[None]:
+    """Looks for modules in a run folder first, where training left a copy of them, within the block."""
+    token = _beside.set(Path(folder))
+    try:
+        yield
+    finally:
+        _beside.reset(token)
+
+
+@contextlib.contextmanager
+def without_downloads() -> Iterator[None]:
+    """Takes only modules that are on this machine within the block."""
+    token = _downloads.set(False)
+    try:
+        yield
+    finally:
+        _downloads.reset(token)
+
+
+def absolute(handle: str) -> str:
+    """Makes the handle of a local folder or archive mean the same from anywhere; leaves an address as it is."""
+    return handle if is_address(handle) else str(Path(handle).expanduser().absolute())
+
+
+def is_address(handle: str) -> bool:
+    """Says whether a handle names a place on the network."""
+    return re.match(r"https?://", handle) is not None
+
+
+def find(handle: str, name: str, sha256: str | None = None) -> Path:
+    """Finds the folder of a module.
+
+    Args:
+        handle: Local folder or archive, or an address.
+        name: Of the layer that it becomes, and of its copy in a run folder.
+        sha256: Of its graph, where only this one will do.
+
+    Raises:
+        TlkerasError: There is none; the message names what was tried.
+    """
+    beside = _beside.get() / name if _beside.get() else None
+    tried = []
+    for place in (beside, _seen.get(sha256)):
+        if place and (place / GRAPH).is_file():
+            if sha256 in (None, graph_sha256(place)):
+                return place
+            tried.append(f"{place} holds another module")
+        elif place == beside and place:
+            tried.append(f"there is no {place}")
+    try:
+        place = locate(handle)
+    except TlkerasError as error:
+        raise TlkerasError("; ".join([str(error), *tried])) from None
+    if sha256 not in (None, graph_sha256(place)):
+        found = f"the module in {place} is not the one that the model was trained with: its {GRAPH} has another SHA-256"
+        raise TlkerasError("; ".join([found, *tried]))
+    return place
+
+
+def locate(handle: str) -> Path:
+    """Finds the folder of a module by its handle alone, fetching or unpacking it if need be."""
+    if is_address(handle):
+        return _cached(handle) or _download(handle)
+    path = Path(handle).expanduser()
+    if path.is_file():
+        path = _unpacked(path)
+    if not (path / GRAPH).is_file():
+        state = f"has no {GRAPH}" if path.is_dir() else "does not exist"
+        raise TlkerasError(
+            f"hub: takes the folder of a SavedModel, a .tar.gz of it, or an https address. {handle} {state}"
+        )
+    return path
+
+
+def graph_sha256(folder: Path) -> str:
+    """Computes the SHA-256 of a module's graph, which tells it from others, and remembers where it lies."""
+    with (folder / GRAPH).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    _seen[digest] = folder
+    return digest
+
+
+def keep(source: Path, target: Path) -> None:
+    """Copies a module to a folder, whole or not at all, unless it is there."""
+    if target.exists():
+        return
+    with folder_aside(target) as aside:
+        for part in _PARTS:
+            if (source / part).is_dir():
+                shutil.copytree(source / part, aside / part, copy_function=shutil.copyfile)
+            elif (source / part).is_file():
+                shutil.copyfile(source / part, aside / part)
+
+
+def _unpacked(archive: Path) -> Path:
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    folder = weights.cache_folder() / "modules" / digest
+    if not folder.is_dir():
+        try:
+            extract(archive, folder)
+        except TlkerasError:
+            # Another process may have been faster.
+            if not folder.is_dir():
+                raise
+    inside = list(folder.iterdir())
+    # The archives of TF-Hub have no folder at their top; others do.
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
+
+
+def _cached(handle: str) -> Path | None:
+    """Finds a module that a bundle brought, or that TensorFlow Hub downloaded before, by its own rule of naming."""
+    hub_cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules"
+    places = (weights.module_folder(handle), Path(hub_cache) / hashlib.sha1(handle.encode()).hexdigest())
+    return next((place for place in places if (place / GRAPH).is_file()), None)
+
+
+def _download(handle: str) -> Path:
+    if not _downloads.get():
+        raise TlkerasError(
+            f"the module {handle} is not on this machine, and is not downloaded just to be looked at: "
+            f"`tlkeras train` fetches it, or put its unpacked folder at {weights.module_folder(handle)}"
+        )
+    try:
+        with warnings.catch_warnings():
+            # It still asks setuptools for a package that setuptools would rather forget.
+            warnings.simplefilter("ignore")
+            import tensorflow_hub
+    except ImportError as error:
+        raise TlkerasError(
+            f"modules of TF-Hub are fetched by TensorFlow Hub: pip install 'tlkeras[hub]' ({error})"
+        ) from error
+    try:
+        folder = Path(tensorflow_hub.resolve(handle))
+    except (OSError, ValueError, EOFError, RuntimeError, tarfile.TarError, tf.errors.OpError) as error:
+        without_hub = [name for task in zoo.TASKS for name in weights.without_hub(task)]
+        raise TlkerasError(
+            f"the module {handle} could not be fetched by TensorFlow Hub: {in_one_line(error)}. Check the network and "
+            f"its proxy, or put the module's unpacked folder at {weights.module_folder(handle)}, or give that folder: "
+            f"hub:FOLDER; or take a backbone that needs no model hub: {', '.join(without_hub)}"
+        ) from None
+    if not (folder / GRAPH).is_file():
+        raise TlkerasError(f"what {handle} gave is no SavedModel: {folder} has no {GRAPH}. Remove it to try again")
+    return folder
