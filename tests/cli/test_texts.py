@@ -153,7 +153,6 @@ def test_a_model_of_texts_takes_no_images(place, tmp_path):
         (["--text-column", "review"], "no column 'review'"),
         (["--text-column", "1"], "both as numbers, or both by name"),
         (["--backbone", "efficientnet_lite0", "--weights", "random"], "choose a text backbone"),
-        (["--weights", "random"], "unknown MiniLM that can have random weights"),
         (["--data", "digits"], "two data sources named"),
     ],
 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from tlkeras.backbones.text import needs
 from tlkeras.backbones.wordpieces import WordPieces
-from tlkeras.errors import TlkerasError, unknown_name
+from tlkeras.errors import TlkerasError
 from tlkeras.zoo import Card
 
 
@@ -29,7 +29,6 @@ class Sizes(NamedTuple):
     positions: int
 
 
-_KNOWN = {"minilm_l6": Sizes(6, 384, 12, 1536, 30522, 512)}
 # Stands in where no weights bring a vocabulary: words of single letters.
 _LETTERS = [chr(code) for code in range(0x21, 0x7F)]
 _SPELLING = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *_LETTERS, *(f"##{letter}" for letter in _LETTERS)]
@@ -85,14 +84,12 @@ class Tokens(NamedTuple):
 
 
 def sizes_without_weights(card: Card) -> Sizes:
-    """Gives the sizes of a network that gets random weights.
-
-    Raises:
-        TlkerasError: Only the card's archive tells them.
-    """
-    if card.name not in _KNOWN:
-        raise unknown_name("MiniLM that can have random weights", card.name, _KNOWN)
-    return _KNOWN[card.name]
+    """Gives the sizes of a network that gets random weights: what its card says, and else what MiniLM has."""
+    layers, width, positions = len(card.stages) - 1, card.features, max(512, card.input_size)
+    inner = 4 * width
+    block = 4 * (width + 1) * width + (width + 1) * inner + (inner + 1) * width + 4 * width
+    left = card.parameters - layers * block - 2 * width - positions * width
+    return Sizes(layers, width, max(1, width // 32), inner, max(left // width, len(_SPELLING)), positions)
 
 
 def build(texts, card: Card, sizes: Sizes, tokens: Tokens | None = None):

@@ -143,5 +143,7 @@ def _refuse_too_little(
         )
     if lost := {example.part for example in found.examples} - usable_parts - {None}:
         raise TlkerasError(f"the part {min(lost)} of {source} has no usable {task}{why}")
+    if task == "image" and all(example.path.suffix.lower() == ".txt" for example in found.examples):
+        raise TlkerasError(f"{source} holds texts, and the backbone takes images: choose a text backbone")
     if len(classes) < 2:
         raise TlkerasError(f"{source} has {len(classes)} usable classes of {len(labels)}; two are needed{why}")
