@@ -125,6 +125,6 @@ def test_interleaved_stages_are_one():
 
 
 def test_names_that_make_no_sense_are_one_stage():
-    names = ["a_1/x", *(f"{'b' * 100}_{i}" for i in range(60)), "a_1/y"]
+    names = ["a_1/x", *(f"{'b' * 100}_{i}" for i in range(60)), "a_1/y", "c/z"]
     (pattern,) = unit_names.stage_patterns(names, [True] * len(names))
     assert len(pattern) < 5000 and all(re.fullmatch(pattern, name) for name in names)
