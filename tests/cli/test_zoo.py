@@ -121,7 +121,7 @@ def test_bundle_to_a_machine_that_does_not_know_the_card(zoo_command, mine, plac
 def test_mistakes(refusal, places):
     assert "Did you mean 'resnet50'" in refusal("zoo", "fetch", "resnet51")
     assert "nothing named" in refusal("zoo", "fetch")
-    assert "No such file" in refusal("zoo", "fetch", "--from-bundle", places / "none.tar")
+    assert "there is no archive" in refusal("zoo", "fetch", "--from-bundle", places / "none.tar")
     assert "none.toml" in refusal("zoo", "list", "--card", places / "none.toml")
 
 

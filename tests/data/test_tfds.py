@@ -57,11 +57,29 @@ class TinyText(tfds.core.GeneratorBasedBuilder):
         yield 0, {"text": "hello"}
 
 
+class TinyReviews(tfds.core.GeneratorBasedBuilder):
+    """Texts with labels but in its test part, under names that are not declared to be the supervised keys."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"sentence": tfds.features.Text(), "label": tfds.features.ClassLabel(names=["bad", "good"])}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(True), "test": self._generate_examples(False)}
+
+    def _generate_examples(self, labelled):
+        for number in range(12):
+            yield number, {"sentence": f"text {number} é", "label": number % 2 if labelled else -1}
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("tfds"))
     TinyShapes(config="plain", data_dir=folder).download_and_prepare()
     TinyText(data_dir=folder).download_and_prepare()
+    TinyReviews(data_dir=folder).download_and_prepare()
     return folder
 
 
@@ -80,6 +98,22 @@ def test_missing_part_is_cut_from_train_and_the_split_restores(data_dir, tmp_pat
     assert loaded.summary() == "24 images, 2 classes: 10 train, 2 val, 12 test"
     loaded.write(tmp_path)
     assert data.reload(tmp_path, loaded.settings).parts == loaded.parts
+
+
+def test_texts_become_files_and_those_without_a_label_are_not_used(data_dir, tmp_path):
+    loaded = data.load("tfds:tiny_reviews", "text", data_dir=data_dir, text_column="sentence")
+    assert loaded.summary() == "12 texts, 2 classes: 8 train, 2 val, 2 test" and loaded.classes == ["bad", "good"]
+    assert {e.text for part in loaded.parts.values() for e in part} == {f"text {number} é" for number in range(12)}
+    loaded.write(tmp_path)
+    assert data.reload(tmp_path, loaded.settings, task="text").parts == loaded.parts
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [("tiny_reviews", "image"), ("tiny_shapes:plain", "text"), ("tiny_text", "text")]
+)
+def test_data_sets_of_the_other_task_are_refused(name, task, data_dir):
+    with pytest.raises(TlkerasError, match=f"is not one of {task}s, each with one class; it has"):
+        sources.find(f"tfds:{name}", task, data_dir=data_dir)
 
 
 def test_files_are_written_once(data_dir, own_cache):

@@ -127,4 +127,5 @@ def _copy(operation, names: dict[str, str]):
 def _copy_weights(source: keras.Model, target: keras.Model, names: dict[str, str]) -> None:
     for layer in source.layers:
         for inner in layer.layers if isinstance(layer, keras.Sequential) else [layer]:
-            set_weights(target.get_layer(names.get(inner.name, inner.name)), inner.get_weights())
+            if inner.weights:
+                set_weights(target.get_layer(names.get(inner.name, inner.name)), inner.get_weights())

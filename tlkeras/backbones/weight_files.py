@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 
+from tlkeras.archives import read_member
 from tlkeras.backbones import efficientnet_lite
 from tlkeras.backbones.stages import units_of
 from tlkeras.errors import TlkerasError, in_one_line
@@ -128,7 +129,7 @@ def _opened(path: Path, card: Card) -> Iterator[Mapping[str, Sequence]]:
         if path.suffix == ".pth":
             yield _torch_layers(path, card)
         elif path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+            with h5py.File(io.BytesIO(read_member(path, "model.weights.h5"))) as file:
                 yield _keras3_layers(file)
         else:
             with h5py.File(path) as file:

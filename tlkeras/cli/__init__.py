@@ -67,7 +67,7 @@ def _worded(error: TlkerasError | OSError) -> str:
         return str(error)
     if error.errno == errno.ENOSPC:
         where = f" ({error.filename})" if error.filename else ""
-        return f"no space left on the device{where}; make room, and --resume continues after the last finished epoch"
+        return f"no space left on the device{where}; make room and try again; a run continues with --resume"
     return f"{error.strerror}: {error.filename}" if error.filename else str(error)
 
 

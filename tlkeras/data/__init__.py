@@ -101,8 +101,9 @@ def reload(folder: str | os.PathLike, settings: dict, verified: Sequence[str] = 
 
     def texts_now(examples: Sequence[Example]) -> list[Example]:
         if examples and sources.is_table(source):
-            there = {example.name: example.text for example in sources.find(source, task, **options).examples}
-            examples = [replace(example, text=there.get(example.name, "")) for example in examples]
+            there = {example.name: example for example in sources.find(source, task, **options).examples}
+            found = [(example, there.get(example.name)) for example in examples]
+            examples = [replace(e, path=now.path, text=now.text) if now else replace(e, text="") for e, now in found]
         blank = [replace(example, sha256="") for example in examples]
         return [example for example, _ in texts.check(blank)]
 
