@@ -234,7 +234,7 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
 
 def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    show = console.print if spec.partial else None
+    show = (lambda loaded: console.print(str(loaded))) if spec.partial else None
     recipe = {**{key: getattr(spec, key) for key in _RECIPE}, "backbone": zoo.card(spec.backbone, spec.card)}
     return builder.build(classes=classes, on_load=show, **recipe)
 
