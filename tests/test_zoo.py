@@ -169,7 +169,7 @@ def test_a_card_written_again_is_the_same(own_zoo):
         ('stages = ["a.*", "b.*"]', 'stages = "a.*"', "'stages'"),
         ('license = "MIT"', "license = 5", "'license'"),
         ('stages = ["a.*", "b.*"]', 'stages = ["(a+)+b"]', "'stages'"),
-        ('stages = ["a.*", "b.*"]', f'stages = ["{"a" * 501}"]', "'stages'"),
+        ('stages = ["a.*", "b.*"]', f'stages = ["{"a" * 5001}"]', "'stages'"),
         ("input_size = 64", "input_size = 100000", "'input_size'"),
         ("input_size = 64", 'input_size = 64\nurl = "http://a.example/b.h5"', "'url'"),
         ("input_size = 64", 'input_size = 64\nurl = "https://a.example/.."', "'url'"),

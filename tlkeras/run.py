@@ -276,7 +276,7 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
 
 def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    show = console.print if spec.partial else None
+    show = (lambda loaded: console.print(str(loaded))) if spec.partial else None
     recipe = {key: getattr(spec, key) for key in _RECIPE}
     if spec.card and not spec.backbone.startswith(hub.SCHEME):
         recipe["backbone"] = _card(spec)

@@ -17,7 +17,7 @@ PREPROCESSES = ("none", "unit", "tf", "torch", "caffe")
 SCHEMES = ("keras", "pypi", "hub", "file")
 TASKS = ("image", "text")
 # A pattern is matched against some hundred layer names, and a card may come from anybody.
-_LONGEST_PATTERN = 500
+_LONGEST_PATTERN = 5000
 
 
 @dataclass(frozen=True)

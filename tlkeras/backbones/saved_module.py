@@ -24,7 +24,7 @@ class SavedModule:
 
     Attributes:
         loaded: What TensorFlow loaded.
-        variables: Its variables, as it lists them.
+        variables: Its variables, as it lists them, but for those that hold no numbers.
         refusal: Why it cannot be trained; empty where it can.
         input: What it takes: a `tf.TensorSpec`, or a dictionary of them.
         outputs: What it gives, likewise, or a tuple of them.
@@ -37,7 +37,9 @@ class SavedModule:
     def __init__(self, folder: Path, arguments: Mapping[str, Any]):
         self.folder, self._arguments = folder, dict(arguments)
         self.loaded, is_old = _load(folder)
-        self.variables = _variables(self.loaded)
+        everything = _variables(self.loaded)
+        self.variables = [v for v in everything if _holds_numbers(v)]
+        self._others = [v for v in everything if not _holds_numbers(v)]
         self.modes: set = set()
         self.refusal, self._signature = "", None
         traces = getattr(self.loaded.__call__, "concrete_functions", []) if callable(self.loaded) else []
@@ -82,9 +84,10 @@ class SavedModule:
         return [loss() if callable(loss) else tf.convert_to_tensor(loss) for loss in losses]
 
     def resources(self) -> list:
-        """Lists what the module needs beside its variables: tables and files of words."""
+        """Lists what the module needs beside its variables: tables, files of words, variables that hold no numbers."""
         kinds = (tf.saved_model.experimental.TrackableResource, tf.saved_model.Asset)
-        return [part for part in tf.train.TrackableView(self.loaded).descendants() if isinstance(part, kinds)]
+        parts = tf.train.TrackableView(self.loaded).descendants()
+        return [*self._others, *(part for part in parts if isinstance(part, kinds))]
 
     def _read_traces(self, traces):
         names, optional = _parameters(self.loaded)
@@ -189,6 +192,10 @@ def _variables(loaded) -> list[tf.Variable]:
     known = {id(variable) for variable in listed}
     parts = tf.train.TrackableView(loaded).descendants()
     return listed + [part for part in parts if isinstance(part, tf.Variable) and id(part) not in known]
+
+
+def _holds_numbers(variable: tf.Variable) -> bool:
+    return variable.dtype != tf.string and variable.shape.is_fully_defined()
 
 
 def _parameters(loaded) -> tuple[list[str], set[str]]:
