@@ -90,7 +90,7 @@ def test_mistakes_among_texts_are_shown_as_text(photos, tmp_path):
     examples = [replace(e, text=text) for e, text in zip(data.parts["test"], texts, strict=True)]
     data = replace(data, task="text", parts={**data.parts, "test": examples})
     text = write(tmp_path, data, [1, *range(1, 7)])
-    assert "<blockquote>&lt;b&gt;so good&lt;/b&gt; and on" in text and "and on …</blockquote>" in text
+    assert "<blockquote>&lt;b&gt;so good&lt;/b&gt; and on" in text and re.search("and.*…</blockquote>", text)
     assert "1 of 7 test texts" in text and "data:image/jpeg" not in text and "images" not in text
 
 

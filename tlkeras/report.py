@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.resources
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 from tlkeras import __version__, pictures
 from tlkeras.data.dataset import Data, Example
+from tlkeras.data.texts import beginning
 from tlkeras.evaluate import Evaluation
 from tlkeras.files import atomic_write
 
@@ -105,9 +105,7 @@ def worst_mistakes(evaluation: Evaluation, examples: Sequence[Example], limit: i
     return [
         Mistake(
             picture=pictures.thumbnail(examples[i].path) if examples[i].text is None else None,
-            text=textwrap.shorten(examples[i].text, _MOST_LETTERS, placeholder=" …")
-            if examples[i].text is not None
-            else None,
+            text=None if examples[i].text is None else beginning(examples[i].text, _MOST_LETTERS),
             name=evaluation.names[i],
             true=evaluation.classes[evaluation.labels[i]],
             predicted=evaluation.classes[predicted[i]],
@@ -116,10 +114,6 @@ def worst_mistakes(evaluation: Evaluation, examples: Sequence[Example], limit: i
         )
         for i in worst
     ]
-
-
-def _beginning(text: str | None) -> str | None:
-    return text if text is None else textwrap.shorten(text, _MOST_LETTERS, placeholder=" …")
 
 
 def _template() -> jinja2.Template:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 
 import click
 
@@ -67,4 +66,6 @@ def show_table(predictions) -> int:
 
 def _asked(prediction) -> str:
     """Gives the file, or the beginning of the text."""
-    return str(prediction.file) if prediction.file else textwrap.shorten(prediction.text, 80, placeholder=" …")
+    from tlkeras.data.texts import beginning
+
+    return str(prediction.file) if prediction.file else beginning(prediction.text, 80)

@@ -68,6 +68,12 @@ def reason_against(content: bytes) -> str:
     return ""
 
 
+def beginning(text: str, most: int) -> str:
+    """Gives a text on one line, cut to so many letters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
 def decode(content: bytes) -> str:
     """Decodes UTF-8 with or without a byte order mark.
 
