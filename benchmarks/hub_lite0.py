@@ -62,11 +62,10 @@ def compare(photos: str, output: Path, settings: dict) -> None:
     """Trains with both backbones from the same head on, and prints the test accuracies."""
     if not (output / "module").exists():
         make(output / "module")
-    data = tlkeras.data.load(photos)
-    head = None
+    data, card, head = tlkeras.data.load(photos), zoo.card("efficientnet_lite0"), None
     for name, backbone in (("native", "efficientnet_lite0"), ("hub", f"hub:{output / 'module'}")):
         keras.utils.set_random_seed(0)
-        model = tlkeras.build(backbone, classes=data.classes, image_size=224)
+        model = tlkeras.build(backbone, classes=data.classes, stages=card.stages)
         layers = [model.get_layer(layer) for layer in ("dropout", "logits")]
         # Which numbers a new head gets depends on how many layers were made before it.
         head = head or [[v.numpy() for v in layer.variables] for layer in layers]

@@ -116,7 +116,7 @@ def tf1_module(folder: Path) -> Path:
 
 
 class Words(tf.Module):
-    """Strings to the mean of their words' embeddings, in the style of NNLM: a table out of a file of words."""
+    """Strings to the sum of their words' vectors over a root, in the style of NNLM: a table out of a file of words."""
 
     def __init__(self, vocabulary: Path):
         super().__init__()
@@ -136,7 +136,8 @@ class Words(tf.Module):
     def __call__(self, texts):
         words = tf.strings.split(tf.strings.lower(texts))
         vectors = tf.gather(self.embeddings, tf.ragged.map_flat_values(self.table.lookup, words))
-        return tf.reshape(tf.reduce_mean(vectors, axis=1), [-1, FEATURES])
+        counts = tf.cast(words.row_lengths(), tf.float32)[:, None]
+        return tf.math.divide_no_nan(tf.reduce_sum(vectors, axis=1), tf.sqrt(counts))
 
 
 def text_module(folder: Path) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tlkeras.backbones.text import needs
 from tlkeras.errors import TlkerasError, in_one_line, unknown_name
 
 # The output of a dictionary or tuple that is meant where none is named.
@@ -28,6 +29,7 @@ class SavedModule:
         refusal: Why it cannot be trained; empty where it can.
         input: What it takes: a `tf.TensorSpec`, or a dictionary of them.
         outputs: What it gives, likewise, or a tuple of them.
+        needs_text: Whether it may have operations of TensorFlow Text in it, which must be imported before.
         modes: The values of `training` that it was traced with; empty where it takes none.
 
     Raises:
@@ -55,6 +57,7 @@ class SavedModule:
         # A call to see that it can be called so, without computing anything.
         call = tf.function(lambda inputs: self(inputs, training=False), autograph=False)
         self.outputs = call.get_concrete_function(self.input).structured_outputs
+        self.needs_text = "tensorflow_text" in sys.modules and getattr(self.input, "dtype", None) == tf.string
 
     def trains(self, variable: tf.Variable) -> bool:
         """Says whether the module lets a variable train."""
@@ -169,19 +172,16 @@ def select(outputs, key: str | None, where: str):
 def _load(folder: Path) -> tuple[Any, bool]:
     # Modules of TF1 have variants by tags; the one without any is for serving.
     is_old = (folder / "tfhub_module.pb").is_file()
+    tags = [] if is_old else None
     try:
         try:
-            loaded = tf.saved_model.load(str(folder), tags=[] if is_old else None)
-        except FileNotFoundError as error:
+            loaded = tf.saved_model.load(str(folder), tags=tags)
+        except (FileNotFoundError, RuntimeError) as error:
             if "Op type not registered" not in str(error):
                 raise
-            importlib.import_module("tensorflow_text")
-            loaded = tf.saved_model.load(str(folder))
-    except ImportError as error:
-        raise TlkerasError(
-            f"the module in {folder} needs the operations of TensorFlow Text: pip install 'tlkeras[text]' ({error})"
-        ) from error
-    except (OSError, ValueError, LookupError, AttributeError, tf.errors.OpError) as error:
+            needs("tensorflow_text")
+            loaded = tf.saved_model.load(str(folder), tags=tags)
+    except (OSError, RuntimeError, ValueError, LookupError, AttributeError, tf.errors.OpError) as error:
         raise TlkerasError(f"the module in {folder} cannot be loaded: {in_one_line(error)}") from error
     # TensorFlow gives what it restored from a graph of TF1 no class of its own.
     return loaded, is_old or hasattr(loaded, "graph")
