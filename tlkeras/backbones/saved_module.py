@@ -159,9 +159,8 @@ def select(outputs, key: str | None, where: str):
     if not key:
         key = next(iter(outputs)) if len(outputs) == 1 else _DEFAULT
         if key not in outputs:
-            raise TlkerasError(
-                f"{where} gives several outputs: a card names one as `output_key`. Legal: {', '.join(outputs)}"
-            )
+            legal = ", ".join(sorted(map(str, outputs)))
+            raise TlkerasError(f"{where} gives several outputs: a card names one as `output_key`. Legal: {legal}")
     if key not in outputs:
         raise unknown_name(f"output_key of {where}", key, outputs)
     if isinstance(outputs[key], (list, tuple, Mapping)):
