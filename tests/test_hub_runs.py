@@ -146,7 +146,7 @@ license = "Apache-2.0"
 """
 
 
-@pytest.mark.parametrize("kind", ["text", "bert"])
+@pytest.mark.parametrize("kind", [pytest.param("text", marks=pytest.mark.slow), "bert"])
 def test_texts_from_training_to_serving(hub_module, tmp_path, kind):
     """In processes of their own, in which nothing was imported before; the modules are gone in the end."""
     module = hub_module(kind).parent if kind == "bert" else hub_module(kind)
