@@ -129,6 +129,8 @@ def _chosen(trainable: str, stages: Sequence[Stage]) -> list[str]:
     *backbone, head = stages
     if trainable == "head":
         chosen = []
+    elif not backbone:
+        raise TlkerasError(f"trainable: nothing in this backbone can train; legal is head. Received: {trainable!r}")
     elif trainable == "all":
         chosen = backbone
     elif match := re.fullmatch(r"top:(\d+)", trainable):

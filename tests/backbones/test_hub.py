@@ -130,6 +130,11 @@ def test_what_a_module_says_of_itself_is_the_truth(handle):
         ("keras2", {"weights": "random"}, "brings its own"),
         ("bert", {}, "a card names one as `output_key`. Legal: pooled_output, sequence_output"),
         ("tf1", {"trainable": "top:1", "image_size": SIZE}, "in the format of TF1"),
+        ("references", {}, "reference variables of TF1"),
+        ("one image", {}, "takes batches of 1 only"),
+        ("whole numbers", {}, "must give floating numbers"),
+        ("no variables", {"trainable": "all"}, "nothing in this backbone can train"),
+        ("keras2", {"stages": ["(", "x"]}, "key 'stages': must be"),
         ("keras2", {"trainable": "top:1", "batch_norm": "train", "image_size": SIZE}, "one graph"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,7 @@ def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str =
         TlkerasError: There is no such card or module.
     """
     card = hub.card_of(name, image_size) if name.startswith(hub.SCHEME) else zoo.card(name, file)
-    return dataclasses.replace(card, stages=tuple(stages)) if stages else card
+    return Card.from_dict({**card.to_dict(), "stages": list(stages)}) if stages else card
 
 
 def check(card: Card) -> None:

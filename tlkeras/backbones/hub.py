@@ -105,7 +105,9 @@ def keep(model: keras.Model, folder: Path) -> None:
 
 
 def _handle(source: str) -> str:
-    return hub_places.absolute(source.removeprefix(SCHEME))
+    if not (handle := source.removeprefix(SCHEME).strip()):
+        raise TlkerasError("a handle is hub:FOLDER, hub:ARCHIVE.tar.gz or hub:https://…. Received: 'hub:'")
+    return hub_places.absolute(handle)
 
 
 def _preprocessor(source: str) -> HubModule:
@@ -140,8 +142,11 @@ def _fixed_size(spec) -> int:
 
 
 def _features(output, where: str) -> int:
-    if len(output.shape) < 2 or output.shape[-1] is None:
-        raise TlkerasError(f"{where} does not say how many features it gives. Its output: {tuple(output.shape)}")
+    if len(output.shape) < 2 or output.shape[-1] is None or not keras.backend.is_float_dtype(output.dtype):
+        raise TlkerasError(
+            f"{where} must give floating numbers of a shape (batch, …, features). Its output: {output.dtype} "
+            f"{tuple(output.shape)}"
+        )
     return output.shape[-1]
 
 

@@ -57,6 +57,8 @@ class SavedModule:
         # A call to see that it can be called so, without computing anything.
         call = tf.function(lambda inputs: self(inputs, training=False), autograph=False)
         self.outputs = call.get_concrete_function(self.input).structured_outputs
+        if fixed := [s.shape[0] for s in tf.nest.flatten(self.input) if s.shape.rank and s.shape[0] is not None]:
+            raise TlkerasError(f"the module in {folder} takes batches of {fixed[0]} only: save it for any batch size")
         self.needs_text = "tensorflow_text" in sys.modules and getattr(self.input, "dtype", None) == tf.string
 
     def trains(self, variable: tf.Variable) -> bool:
@@ -183,7 +185,13 @@ def _load(folder: Path) -> tuple[Any, bool]:
     except (OSError, RuntimeError, ValueError, LookupError, AttributeError, tf.errors.OpError) as error:
         raise TlkerasError(f"the module in {folder} cannot be loaded: {in_one_line(error)}") from error
     # TensorFlow gives what it restored from a graph of TF1 no class of its own.
-    return loaded, is_old or hasattr(loaded, "graph")
+    graph = getattr(loaded, "graph", None)
+    if graph and any(operation.type in ("Variable", "VariableV2") for operation in graph.get_operations()):
+        raise TlkerasError(
+            f"the module in {folder} has reference variables of TF1, which TF2 cannot save: write it again under "
+            f"tf.compat.v1.enable_resource_variables()"
+        )
+    return loaded, is_old or graph is not None
 
 
 def _variables(loaded) -> list[tf.Variable]:
