@@ -150,7 +150,7 @@ def test_one_of_several_outputs(hub_module, kind, key, other):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("momentum", {"output_key": "twise"}, "Did you mean 'twice'.*Legal: twice, default"),
+        ("momentum", {"output_key": "twise"}, "Did you mean 'twice'.*Legal: default, twice"),
         ("tuple", {}, "gives several outputs.*Legal: 0, 1"),
         ("keras2", {"output_key": "default"}, "gives one tensor"),
         ("momentum", {"arguments": {"momentum": 0.5}}, "Did you mean 'batch_norm_momentum'"),

@@ -38,7 +38,16 @@ def test_a_run_leaves_everything(finished):
     folder, printed = finished
     made = {path.name for path in folder.iterdir()}
     assert made == {
-        *("spec.toml", "split.csv", "excluded.csv", "history.csv", "metrics.json", "model.keras", "report.html"),
+        *(
+            "spec.toml",
+            "card.toml",
+            "split.csv",
+            "excluded.csv",
+            "history.csv",
+            "metrics.json",
+            "model.keras",
+            "report.html",
+        ),
         *("checkpoints", "tensorboard", "export"),
     }
     assert (folder / "export" / "1" / "saved_model.pb").is_file()
