@@ -27,6 +27,10 @@ def make(kind: str, folder: Path) -> Path:
         "tuple": lambda path: momentum_module(path, tuple),
         "signature": signature_module,
         "tf1": tf1_module,
+        "references": lambda path: tf1_module(path, resources=False),
+        "one image": lambda path: bare_module(path, lambda x: tf.reduce_mean(x, [1, 2]), batch=1),
+        "whole numbers": lambda path: bare_module(path, lambda x: tf.cast(tf.reduce_max(x, [1, 2]), tf.int32)),
+        "no variables": lambda path: bare_module(path, lambda x: tf.reduce_mean(x, [1, 2])),
         "text": text_module,
         "bert": lambda path: bert_modules(path)[1],
     }
@@ -94,14 +98,24 @@ def signature_module(folder: Path) -> Path:
     return folder
 
 
-def tf1_module(folder: Path) -> Path:
+def bare_module(folder: Path, function, batch: int | None = None) -> Path:
+    """A function of images as a module, without any variable."""
+    module = tf.Module()
+    spec = tf.TensorSpec([batch, None, None, 3], tf.float32)
+    module.__call__ = tf.function(function, input_signature=[spec])
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
+def tf1_module(folder: Path, resources: bool = True) -> Path:
     """A module in the format of TF1: a graph for training and one without tags for serving."""
     v1 = tf.compat.v1
     builder = v1.saved_model.Builder(str(folder))
     for tags in ([], ["train"]):
         with tf.Graph().as_default(), v1.Session() as session:
             images = v1.placeholder(tf.float32, [None, None, None, 3])
-            kernel = v1.get_variable("module/conv/kernel", [3, FEATURES], initializer=v1.ones_initializer())
+            shape, ones = [3, FEATURES], v1.ones_initializer()
+            kernel = v1.get_variable("module/conv/kernel", shape, initializer=ones, use_resource=resources)
             vector = tf.tensordot(tf.reduce_mean(images, [1, 2]), kernel, 1)
             session.run(v1.global_variables_initializer())
             signature = v1.saved_model.predict_signature_def({"images": images}, {"default": vector, "other": vector})
@@ -116,7 +130,7 @@ def tf1_module(folder: Path) -> Path:
 
 
 class Words(tf.Module):
-    """Strings to the mean of their words' embeddings, in the style of NNLM: a table out of a file of words."""
+    """Strings to the sum of their words' vectors over a root, in the style of NNLM: a table out of a file of words."""
 
     def __init__(self, vocabulary: Path):
         super().__init__()
@@ -136,7 +150,8 @@ class Words(tf.Module):
     def __call__(self, texts):
         words = tf.strings.split(tf.strings.lower(texts))
         vectors = tf.gather(self.embeddings, tf.ragged.map_flat_values(self.table.lookup, words))
-        return tf.reshape(tf.reduce_mean(vectors, axis=1), [-1, FEATURES])
+        counts = tf.cast(words.row_lengths(), tf.float32)[:, None]
+        return tf.math.divide_no_nan(tf.reduce_sum(vectors, axis=1), tf.sqrt(counts))
 
 
 def text_module(folder: Path) -> Path:

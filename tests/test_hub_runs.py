@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -125,3 +127,45 @@ def test_tables_and_words_are_in_the_export(hub_module, tmp_path):
     shutil.rmtree(tmp_path / "module")
     again = tf.saved_model.load(str(tmp_path / "export"))
     np.testing.assert_array_equal(again.run(texts), expected)
+
+
+TINY_BERT = """
+[[variant]]
+name = "tiny_bert"
+family = "bert"
+task = "text"
+source = "hub:bert/encoder"
+preprocessor = "hub:bert/prepare"
+output_key = "pooled_output"
+input_size = 0
+features = 6
+parameters = 108
+stages = []
+preprocess = "none"
+license = "Apache-2.0"
+"""
+
+
+@pytest.mark.parametrize("kind", [pytest.param("text", marks=pytest.mark.slow), "bert"])
+def test_texts_from_training_to_serving(hub_module, tmp_path, kind):
+    """In processes of their own, in which nothing was imported before; the modules are gone in the end."""
+    module = hub_module(kind).parent if kind == "bert" else hub_module(kind)
+    shutil.copytree(module, tmp_path / kind)
+    (tmp_path / "card.toml").write_text(TINY_BERT)
+    backbone = ["--backbone", f"hub:{kind}"] if kind == "text" else ["--card", "card.toml", "--backbone", "tiny_bert"]
+    rows = [f"{word} film {'very ' * i},{word}" for word in ("good", "bad") for i in range(12)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    settings = ["--epochs", "1", "--fine-tune", "top:1", "--fine-tune-epochs", "1", "--output", "run"]
+    assert tlkeras_in(tmp_path, "train", "csv:reviews.csv", *backbone, *settings)[0] == 0
+    shutil.rmtree(tmp_path / kind)
+    for target in ("run", "run/export"):
+        code, said = tlkeras_in(tmp_path, "predict", target, "--text", "good film")
+        assert code == 0 and "good film" in said
+
+
+def tlkeras_in(folder, *arguments):
+    program = "from tlkeras.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr

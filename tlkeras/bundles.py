@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tlkeras import __version__, checksums, weights
+from tlkeras.errors import TlkerasError
 from tlkeras.files import written_aside
 from tlkeras.zoo import Card
 
@@ -34,6 +35,9 @@ def write(path: Path, cards: Iterable[Card], locate: Callable[[str], Path], cons
 
     Returns:
         The size of the bundle in bytes.
+
+    Raises:
+        TlkerasError: Weights cannot be had, or the bundle cannot be written.
     """
     packed: list[dict] = []
     files: dict[str, Path] = {}
@@ -51,14 +55,17 @@ def write(path: Path, cards: Iterable[Card], locate: Callable[[str], Path], cons
         packed.append(values)
     listed = {name: {"size": p.stat().st_size, "sha256": checksums.digest(p)} for name, p in sorted(files.items())}
     manifest = {"format": FORMAT, "tlkeras": __version__, "cards": packed, "files": listed}
-    with written_aside(path) as aside:
-        with tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as archive:
-            content = json.dumps(manifest, indent=1).encode()
-            _add(archive, MANIFEST, io.BytesIO(content), len(content))
-            for name, source in sorted(files.items()):
-                with source.open("rb") as file:
-                    _add(archive, name, file, listed[name]["size"])
-        return aside.stat().st_size
+    try:
+        with written_aside(path) as aside:
+            with tarfile.open(aside, "w", format=tarfile.PAX_FORMAT) as archive:
+                content = json.dumps(manifest, indent=1).encode()
+                _add(archive, MANIFEST, io.BytesIO(content), len(content))
+                for name, source in sorted(files.items()):
+                    with source.open("rb") as file:
+                        _add(archive, name, file, listed[name]["size"])
+            return aside.stat().st_size
+    except OSError as error:
+        raise TlkerasError(f"the bundle {path} cannot be written ({error.strerror}); name another file") from None
 
 
 def _packed_module(handle: str, locate: Callable[[str], Path]) -> tuple[str, dict[str, Path]]:

@@ -67,7 +67,8 @@ def by_name(found: Iterable[Entry]) -> dict[str, Entry]:
     for entry in found:
         name = entry.values["name"]
         if name in named:
-            raise TlkerasError(f"two cards are named {name!r}: in {named[name].path} and in {entry.path}")
+            places = dict.fromkeys((named[name].path, entry.path))
+            raise TlkerasError(f"two cards are named {name!r}: in {' and in '.join(map(str, places))}")
         named[name] = entry
     return {name: named[name] for name in sorted(named)}
 

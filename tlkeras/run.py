@@ -95,7 +95,7 @@ class Run:
         return judged
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
-        task = _task(self.folder, self.spec)
+        task = _card(self.spec, self.folder).task
         with consoles.bar(console, f"checking {task}s") as move:
             options = {key: options.get(key, getattr(self.spec, key)) for key in sources.OPTIONS}
             examples, excluded = data_room.load_all(data, task, progress=move, **options)
@@ -194,7 +194,7 @@ def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool =
     """
     folder = RunFolder(output)
     with hub_places.modules_in(folder.path):
-        return _train_spec(_resolved(spec), folder, resume, console)
+        return _train_spec(_resolved(spec, folder), folder, resume, console)
 
 
 def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console) -> Run:
@@ -205,7 +205,7 @@ def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: C
             return Run(folder.path)
         data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
         with strategy.choose().scope():
-            return _train(_build(spec, data.classes, console), data, spec, folder, console)
+            return _train(_build(spec, data.classes, console, folder), data, spec, folder, console)
 
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
@@ -221,9 +221,9 @@ def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data
     return spec, data, plans
 
 
-def _resolved(spec: specs.RunSpec) -> specs.RunSpec:
+def _resolved(spec: specs.RunSpec, folder: RunFolder | None = None) -> specs.RunSpec:
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = _card(spec)
+    card = _card(spec, folder)
     _check_fits(spec, card.task)
     size = spec.image_size or (card.input_size if card.task == "image" else 0)
     changes = {"image_size": size, "data": sources.absolute(spec.data)}
@@ -250,17 +250,15 @@ def _check_fits(spec: specs.RunSpec, task: str) -> None:
         )
 
 
-def _card(spec: specs.RunSpec) -> zoo.Card:
+def _card(spec: specs.RunSpec, folder: RunFolder | None = None) -> zoo.Card:
+    """Finds the card of a spec; a run that was begun goes on with the card that it kept."""
+    if folder and (kept := folder.read_card()):
+        return kept
     return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
 
 
-def _task(folder: RunFolder, spec: specs.RunSpec) -> str:
-    with hub_places.modules_in(folder.path):
-        return _card(spec).task
-
-
 def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _task(folder, spec))
+    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _card(spec, folder).task)
 
 
 def _load(spec: specs.RunSpec, console: Console) -> Data:
@@ -274,18 +272,17 @@ def _load(spec: specs.RunSpec, console: Console) -> Data:
     return data
 
 
-def _build(spec: specs.RunSpec, classes: list[str], console: Console) -> keras.Model:
+def _build(spec: specs.RunSpec, classes: list[str], console: Console, folder: RunFolder | None = None) -> keras.Model:
     engine.make_deterministic(spec.seed)
-    show = console.print if spec.partial else None
-    recipe = {key: getattr(spec, key) for key in _RECIPE}
-    if spec.card and not spec.backbone.startswith(hub.SCHEME):
-        recipe["backbone"] = _card(spec)
+    show = (lambda loaded: console.print(str(loaded))) if spec.partial else None
+    recipe = {**{key: getattr(spec, key) for key in _RECIPE}, "backbone": _card(spec, folder)}
     return builder.build(classes=classes, on_load=show, **recipe)
 
 
 def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
     engine.check_phases(model, spec)
     if not folder.has_split:
+        folder.write_card(trainable.card(model))
         folder.write_spec(spec)
         data.write(folder.path)
         if data.excluded:

@@ -68,7 +68,7 @@ class RunSpec:
 
     backbone: str = _setting("efficientnet_lite0", "name of a card of the zoo, or hub:HANDLE of a TF-Hub module")
     card: str = _setting("", "file of cards of your own")
-    stages: list[str] = _setting([], "patterns of the stages of a hub: backbone, input to output")
+    stages: list[str] = _setting([], "patterns of layer names, one a stage, input to output; none is the card's")
     weights: str = _setting("imagenet", "imagenet (what the card names), random, or a file of weights")
     partial: bool = _setting(False, "take from a file of weights what fits by name and shape, and report the rest")
     image_size: int = _setting(0, "pixels a side; 0 is the card's own size", **_whole(0, 4096))

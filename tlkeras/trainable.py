@@ -104,10 +104,14 @@ def plan(model: keras.Model, trainable: str = "head", batch_norm: str = "frozen"
 
 def stages_with_head(model: keras.Model) -> list[Stage]:
     """Lists the stages of a model from input to output; the last one is the head."""
-    card = Card.from_dict(_first_layer(model).card)
-    backbone = backbone_layers(model.layers, card)
+    backbone = backbone_layers(model.layers, card(model))
     head = tuple(layer.name for layer in units_of(model.layers[len(backbone) :]))
-    return [*stages_of(backbone, card), Stage(HEAD, HEAD, head)]
+    return [*stages_of(backbone, card(model)), Stage(HEAD, HEAD, head)]
+
+
+def card(model: keras.Model) -> Card:
+    """Gives the card of the backbone that `tlkeras.build` made the model from."""
+    return Card.from_dict(_first_layer(model).card)
 
 
 def recipe(model: keras.Model) -> dict:
@@ -125,6 +129,8 @@ def _chosen(trainable: str, stages: Sequence[Stage]) -> list[str]:
     *backbone, head = stages
     if trainable == "head":
         chosen = []
+    elif not backbone:
+        raise TlkerasError(f"trainable: nothing in this backbone can train; legal is head. Received: {trainable!r}")
     elif trainable == "all":
         chosen = backbone
     elif match := re.fullmatch(r"top:(\d+)", trainable):

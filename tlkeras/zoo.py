@@ -17,7 +17,7 @@ PREPROCESSES = ("none", "unit", "tf", "torch", "caffe")
 SCHEMES = ("keras", "pypi", "hub", "file")
 TASKS = ("image", "text")
 # A pattern is matched against some hundred layer names, and a card may come from anybody.
-_LONGEST_PATTERN = 500
+_LONGEST_PATTERN = 5000
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Card:
         legal = [item.name for item in fields(cls)]
         for key in values:
             if key not in legal:
-                raise TlkerasError(f"{where}: {unknown_name('key', key, legal)}")
+                raise TlkerasError(f"{where}: {unknown_name('key', key, [*legal, 'extends'])}")
         for item in fields(cls):
             if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
                 raise TlkerasError(f"{where}: the key {item.name!r} is missing")
@@ -99,6 +99,9 @@ class Card:
                 raise TlkerasError(f"{where}, key {key!r}: must be {legal_value}. Received: {value!r}")
         if not values["stages"] and not values["source"].startswith("hub:"):
             raise TlkerasError(f"{where}, key 'stages': must be {_RULES['stages'][0]}. Received: []")
+        scheme = values["source"].partition(":")[0]
+        if strange := [key for key, only in _OF_SCHEME.items() if values.get(key) and scheme != only]:
+            raise TlkerasError(f"{where}, key {strange[0]!r}: only for {_OF_SCHEME[strange[0]]}: cards")
         if not values["input_size"] and values.get("task", "image") != "text":
             raise TlkerasError(f"{where}, key 'input_size': must be {_COUNT[0]}. Received: 0")
         return cls(**{**values, "stages": tuple(values["stages"])})
@@ -160,6 +163,11 @@ def _is_source(value: Any) -> bool:
     return isinstance(value, str) and bool(re.fullmatch(r"keras:\w+|pypi:\w[\w.-]*==[\w.+!-]+|(hub|file):\S.*", value))
 
 
+# Keys that mean something to one scheme of sources alone.
+_OF_SCHEME = {
+    **dict.fromkeys(("output_key", "arguments", "preprocessor"), "hub"),
+    **dict.fromkeys(("url", "md5"), "keras"),
+}
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TEXT, _COUNT = ("text", _is_text), ("a whole number above 0", _is_count)
 _RULES = {

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import write_sentence_encoder
+from helpers import safetensors_of, write_sentence_encoder
 
 from tlkeras import trainable, zoo
 from tlkeras.backbones import load
@@ -154,7 +154,12 @@ def test_stages_are_embeddings_and_layers(archive):
         ({"config.json": b" " * (2**20 + 1)}, "config.json has 1,048,577 bytes; at most"),
         ({"1_Pooling/config.json": b"{}"}, "another pooling than the mean"),
         ({"tokenizer.json": b"{}"}, "cannot be read: KeyError"),
-        ({"model.safetensors": b""}, "header does not fit"),
+        ({"model.safetensors": b""}, "model.safetensors is damaged"),
+        ({"model.safetensors": (2**40).to_bytes(8, "little") + b"{}"}, "model.safetensors is damaged"),
+        (
+            {"model.safetensors": safetensors_of({"other": (2, 3)})},
+            "lacks the tensors embeddings.word_embeddings.weight",
+        ),
     ],
 )
 def test_an_archive_that_is_not_sound_is_refused(tmp_path, changes, message):

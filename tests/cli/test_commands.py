@@ -127,6 +127,13 @@ def test_a_spec_file_repeats_a_run(finished, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_weights_taken_in_part_are_listed(finished, photo_folder, tmp_path):
+    options = ["--backbone", "efficientnet_lite2", "--image-size", "32", "--epochs", "1"]
+    weights = ["--weights", finished[0] / "model.keras", "--partial"]
+    done = run("train", photo_folder, "--output", tmp_path / "run", *options, *weights)
+    assert "copied 23 of 128 layers: stem_conv, " in done.stdout and "left as they were, 105 layers: " in done.stdout
+
+
 def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_path):
     photos = tmp_path / "photos"
     for file in photo_folder.rglob("*.png"):
@@ -164,6 +171,7 @@ def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_pat
         (["evaluate", "{photos}"], "is no run folder"),
         (["export", "{new}"], "is no run folder"),
         (["predict", "{photos}", "{photos}/red/00.png"], "photos"),
+        (["train", "{photos}", "--output", "{new}", "--partial"], "partial: needs a file of weights"),
         (["zoo", "show", "resnet51"], "Did you mean 'resnet50'"),
     ],
 )

@@ -96,6 +96,23 @@ def test_add_refuses_what_is_not_right(refusal, mine, places):
     assert not list((places / "zoo").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("features = 7", "card 'wrong', key 'features': it is 1280. Received: 7"),
+        ("parameters = 7", "key 'parameters': it is 2257984. Received: 7"),
+        ('stages = ["Conv1.*"]', "is in no stage"),
+        ("arguments = { mode = 1 }", "key 'arguments': only for hub: cards"),
+        ('source = "keras:__name__"', "unknown network"),
+    ],
+)
+def test_add_refuses_cards_that_do_not_tell_the_truth(refusal, places, changes, message):
+    card = f'[[variant]]\nname = "wrong"\nextends = "mobilenet_v2"\n{changes}\n'
+    (places / "wrong.toml").write_text(card)
+    assert message in refusal("zoo", "add", places / "wrong.toml")
+    assert not list((places / "zoo").iterdir())
+
+
 def test_fetch_and_verify(zoo_command, mine, capsys):
     zoo_command("add", mine)
     assert zoo_command("fetch", "mine") == f"mine: {mine.parent / 'mine.pth'}\n"

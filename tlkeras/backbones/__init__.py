@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ import keras
 
 from tlkeras import weights as weight_cache
 from tlkeras import zoo
-from tlkeras.backbones import efficientnet_lite, hub, keras_applications, minilm, sentence_files
+from tlkeras.backbones import efficientnet_lite, hub, hub_places, keras_applications, minilm, sentence_files
 from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.backbones.stages import Stage, stages_of
 from tlkeras.backbones.text import TextPreprocess
@@ -58,7 +57,26 @@ def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str =
         TlkerasError: There is no such card or module.
     """
     card = hub.card_of(name, image_size) if name.startswith(hub.SCHEME) else zoo.card(name, file)
-    return dataclasses.replace(card, stages=tuple(stages)) if stages else card
+    return Card.from_dict({**card.to_dict(), "stages": list(stages)}) if stages else card
+
+
+def check(card: Card) -> None:
+    """Builds the backbone of a card, with random weights, to see whether the card tells the truth.
+
+    A module of TF-Hub is asked for neither features nor parameters, and one at an address is not fetched.
+
+    Raises:
+        TlkerasError: It cannot be built, its stages do not cover it, or features or parameters are others.
+    """
+    if card.scheme == "hub":
+        if not hub_places.is_address(card.source.removeprefix(hub.SCHEME)):
+            load(card)
+        return
+    model = load(card, "random").model
+    found = {"features": model.output_shape[-1], "parameters": model.count_params()}
+    for key, value in found.items():
+        if value != getattr(card, key):
+            raise TlkerasError(f"card {card.name!r}, key {key!r}: it is {value}. Received: {getattr(card, key)}")
 
 
 def load(

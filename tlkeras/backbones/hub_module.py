@@ -93,6 +93,8 @@ class HubModule(keras.layers.Layer):
         self.saved = SavedModule(self.folder, self.arguments)
         if output_key != EVERYTHING:
             self._select(self.saved.outputs)
+        if self.saved.needs_text:
+            self.needs = "tensorflow_text"
         # Tracked, so that a SavedModel of any model with this layer has the module's tables and files.
         self.loaded = self.saved.loaded
         groups = unit_names.units([variable.name for variable in self.saved.variables])

@@ -79,7 +79,7 @@ def find(handle: str, name: str, sha256: str | None = None) -> Path:
             if sha256 in (None, graph_sha256(place)):
                 return place
             tried.append(f"{place} holds another module")
-        elif place == beside and place:
+        elif place and place == beside and place.parent.is_dir():
             tried.append(f"there is no {place}")
     try:
         place = locate(handle)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from tlkeras.backbones.text import needs
 from tlkeras.errors import TlkerasError, in_one_line, unknown_name
 
 # The output of a dictionary or tuple that is meant where none is named.
@@ -24,10 +25,11 @@ class SavedModule:
 
     Attributes:
         loaded: What TensorFlow loaded.
-        variables: Its variables, as it lists them.
+        variables: Its variables, as it lists them, but for those that hold no numbers.
         refusal: Why it cannot be trained; empty where it can.
         input: What it takes: a `tf.TensorSpec`, or a dictionary of them.
         outputs: What it gives, likewise, or a tuple of them.
+        needs_text: Whether it may have operations of TensorFlow Text in it, which must be imported before.
         modes: The values of `training` that it was traced with; empty where it takes none.
 
     Raises:
@@ -37,7 +39,9 @@ class SavedModule:
     def __init__(self, folder: Path, arguments: Mapping[str, Any]):
         self.folder, self._arguments = folder, dict(arguments)
         self.loaded, is_old = _load(folder)
-        self.variables = _variables(self.loaded)
+        everything = _variables(self.loaded)
+        self.variables = [v for v in everything if _holds_numbers(v)]
+        self._others = [v for v in everything if not _holds_numbers(v)]
         self.modes: set = set()
         self.refusal, self._signature = "", None
         traces = getattr(self.loaded.__call__, "concrete_functions", []) if callable(self.loaded) else []
@@ -53,6 +57,9 @@ class SavedModule:
         # A call to see that it can be called so, without computing anything.
         call = tf.function(lambda inputs: self(inputs, training=False), autograph=False)
         self.outputs = call.get_concrete_function(self.input).structured_outputs
+        if fixed := [s.shape[0] for s in tf.nest.flatten(self.input) if s.shape.rank and s.shape[0] is not None]:
+            raise TlkerasError(f"the module in {folder} takes batches of {fixed[0]} only: save it for any batch size")
+        self.needs_text = "tensorflow_text" in sys.modules and getattr(self.input, "dtype", None) == tf.string
 
     def trains(self, variable: tf.Variable) -> bool:
         """Says whether the module lets a variable train."""
@@ -82,9 +89,10 @@ class SavedModule:
         return [loss() if callable(loss) else tf.convert_to_tensor(loss) for loss in losses]
 
     def resources(self) -> list:
-        """Lists what the module needs beside its variables: tables and files of words."""
+        """Lists what the module needs beside its variables: tables, files of words, variables that hold no numbers."""
         kinds = (tf.saved_model.experimental.TrackableResource, tf.saved_model.Asset)
-        return [part for part in tf.train.TrackableView(self.loaded).descendants() if isinstance(part, kinds)]
+        parts = tf.train.TrackableView(self.loaded).descendants()
+        return [*self._others, *(part for part in parts if isinstance(part, kinds))]
 
     def _read_traces(self, traces):
         names, optional = _parameters(self.loaded)
@@ -153,9 +161,8 @@ def select(outputs, key: str | None, where: str):
     if not key:
         key = next(iter(outputs)) if len(outputs) == 1 else _DEFAULT
         if key not in outputs:
-            raise TlkerasError(
-                f"{where} gives several outputs: a card names one as `output_key`. Legal: {', '.join(outputs)}"
-            )
+            legal = ", ".join(sorted(map(str, outputs)))
+            raise TlkerasError(f"{where} gives several outputs: a card names one as `output_key`. Legal: {legal}")
     if key not in outputs:
         raise unknown_name(f"output_key of {where}", key, outputs)
     if isinstance(outputs[key], (list, tuple, Mapping)):
@@ -166,22 +173,25 @@ def select(outputs, key: str | None, where: str):
 def _load(folder: Path) -> tuple[Any, bool]:
     # Modules of TF1 have variants by tags; the one without any is for serving.
     is_old = (folder / "tfhub_module.pb").is_file()
+    tags = [] if is_old else None
     try:
         try:
-            loaded = tf.saved_model.load(str(folder), tags=[] if is_old else None)
-        except FileNotFoundError as error:
+            loaded = tf.saved_model.load(str(folder), tags=tags)
+        except (FileNotFoundError, RuntimeError) as error:
             if "Op type not registered" not in str(error):
                 raise
-            importlib.import_module("tensorflow_text")
-            loaded = tf.saved_model.load(str(folder))
-    except ImportError as error:
-        raise TlkerasError(
-            f"the module in {folder} needs the operations of TensorFlow Text: pip install 'tlkeras[text]' ({error})"
-        ) from error
-    except (OSError, ValueError, LookupError, AttributeError, tf.errors.OpError) as error:
+            needs("tensorflow_text")
+            loaded = tf.saved_model.load(str(folder), tags=tags)
+    except (OSError, RuntimeError, ValueError, LookupError, AttributeError, tf.errors.OpError) as error:
         raise TlkerasError(f"the module in {folder} cannot be loaded: {in_one_line(error)}") from error
     # TensorFlow gives what it restored from a graph of TF1 no class of its own.
-    return loaded, is_old or hasattr(loaded, "graph")
+    graph = getattr(loaded, "graph", None)
+    if graph and any(operation.type in ("Variable", "VariableV2") for operation in graph.get_operations()):
+        raise TlkerasError(
+            f"the module in {folder} has reference variables of TF1, which TF2 cannot save: write it again under "
+            f"tf.compat.v1.enable_resource_variables()"
+        )
+    return loaded, is_old or graph is not None
 
 
 def _variables(loaded) -> list[tf.Variable]:
@@ -189,6 +199,10 @@ def _variables(loaded) -> list[tf.Variable]:
     known = {id(variable) for variable in listed}
     parts = tf.train.TrackableView(loaded).descendants()
     return listed + [part for part in parts if isinstance(part, tf.Variable) and id(part) not in known]
+
+
+def _holds_numbers(variable: tf.Variable) -> bool:
+    return variable.dtype != tf.string and variable.shape.is_fully_defined()
 
 
 def _parameters(loaded) -> tuple[list[str], set[str]]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tlkeras import safetensors
 from tlkeras.backbones.minilm import Sizes, Tokens, tensor_names
+from tlkeras.backbones.text import needs
 from tlkeras.errors import TlkerasError
 from tlkeras.zoo import Card
 
@@ -62,7 +62,7 @@ def read(path: str | Path, card: Card) -> SentenceEncoder:
             raise TlkerasError("1_Pooling/config.json names another pooling than the mean of the tokens")
         sizes = _sizes(json.loads(config), card)
         tokens = _tokens(json.loads(tokenizer), sizes)
-        return SentenceEncoder(sizes, tokens, safetensors.tensors(weights, tensor_names(sizes)))
+        return SentenceEncoder(sizes, tokens, _tensors(weights, tensor_names(sizes)))
     except TlkerasError as error:
         raise TlkerasError(f"the weights {path}: {error}") from None
     except (*_BROKEN, zipfile.BadZipFile) as error:
@@ -74,6 +74,16 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if about.file_size > most:
         raise TlkerasError(f"{name} has {about.file_size:,} bytes; at most {most:,}")
     return archive.read(about)
+
+
+def _tensors(content: bytes, names: list[str]) -> dict[str, np.ndarray]:
+    try:
+        held = needs("safetensors.numpy").load(content)
+    except needs("safetensors").SafetensorError as error:
+        raise TlkerasError(f"model.safetensors is damaged: {error}") from None
+    if missing := [name for name in names if name not in held]:
+        raise TlkerasError(f"model.safetensors lacks the tensors {', '.join(missing[:5])}{', …' * (len(missing) > 5)}")
+    return {name: held[name].astype(np.float32) for name in names}
 
 
 def _sizes(config: dict, card: Card) -> Sizes:

@@ -15,7 +15,9 @@ NAMELESS = "module"
 # What layers and stages of a model with a head are called, and `trainable` takes; units must not be called so.
 _TAKEN = {"all", "dropout", "head", "image", "logits", "pooling", "preprocess", "preprocessor", "text"}
 # A number that counts; not that of conv2d, nor the first of 3x3.
-_INDEX = re.compile(r"\d+(?![\ddxDX])")
+_INDEX = re.compile(r"(?<!conv)(?<!Conv)\d+(?![\dxX])|(?<=onv)\d+(?![\ddxDX])")
+# The longest pattern that a card may have.
+_LONGEST = 5000
 _SPECIAL = re.compile(r"([.^$*+?{}\[\]\\|()])")
 
 
@@ -23,8 +25,8 @@ def units(names: Sequence[str]) -> dict[str, list[int]]:
     """Groups variables by the path of their names without its last component.
 
     Several names without a path, unless they are unique and count (`layer_3_kernel`), tell nothing: those are one unit.
-    Units stand in the order of their first variable, but those whose names differ in one number only stand in the order
-    of that number: `layer_2` before `layer_10`.
+    Units stand in the order of their first variable. Where numbered ones stand in alphabetical order, as the variables
+    of some modules do, they are put in the order of their numbers: `layer_2` before `layer_10`.
 
     Args:
         names: Names of variables in the order in which the module lists them.
@@ -56,7 +58,7 @@ def stage_patterns(names: Sequence[str], weighty: Sequence[bool]) -> list[str]:
 
     A stage is what shares a path up to its first number (`resnet/block1`, `transformer/layer_0`, the `block1` of
     `block1a_expand_conv`), or a parent where there is no number. Stages that would interleave are one stage, and so is
-    one that has nothing to train with the stage before it.
+    one that has nothing to train with the stage before it. Where names make no sense in that way, all is one stage.
 
     Args:
         names: Names of units in their order, as `units` gives them.
@@ -80,7 +82,12 @@ def stage_patterns(names: Sequence[str], weighty: Sequence[bool]) -> list[str]:
             merged[-1] += stage
         else:
             merged.append(stage)
-    return [_pattern([keys[i] for i in stage], [names[i] for i in stage], names) for stage in merged]
+    patterns = []
+    for stage in merged:
+        # The first alternative names the stage.
+        weighty_first = sorted(stage, key=lambda i: not weighty[i])
+        patterns.append(_pattern([keys[i] for i in weighty_first], [names[i] for i in stage], names))
+    return patterns if all(len(pattern) <= _LONGEST for pattern in patterns) else [f"{NAMELESS}|.*"]
 
 
 def _free(name: str, others: Collection[str]) -> str:
@@ -114,7 +121,7 @@ def _shared_prefix(names: Sequence[str]) -> str:
 
 
 def _naturally(names: list[str]) -> list[str]:
-    """Sorts names whose stages differ in one number only among the places that they hold together."""
+    """Sorts names whose stages stand in alphabetical order by number, among the places that they hold together."""
     keys = _keys(names)
     families: dict[str, list[int]] = {}
     for place, key in enumerate(keys):
@@ -122,6 +129,8 @@ def _naturally(names: list[str]) -> list[str]:
             families.setdefault(key[: match.start()], []).append(place)
     ordered = list(names)
     for prefix, places in families.items():
+        if (stood := [keys[place] for place in places]) != sorted(stood):
+            continue
         by_number = sorted(places, key=lambda place: int(keys[place][len(prefix) :]))
         for place, source in zip(places, by_number, strict=True):
             ordered[place] = names[source]

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import keras
 
+from tlkeras import card_files, zoo
 from tlkeras import spec as specs
 from tlkeras.backbones import hub_places
 from tlkeras.errors import TlkerasError
@@ -30,6 +31,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.spec_file = self.path / "spec.toml"
+        self.card_file = self.path / "card.toml"
         self.model_file = self.path / "model.keras"
         self.history_file = self.path / "history.csv"
         self.report_file = self.path / "report.html"
@@ -131,6 +133,18 @@ class RunFolder:
     def write_spec(self, spec: specs.RunSpec) -> None:
         """Writes the spec, which makes the folder a run folder."""
         atomic_write(self.spec_file, spec.to_toml())
+
+    def write_card(self, card: zoo.Card) -> None:
+        """Keeps the card of the backbone: the run means the same when the zoo has changed."""
+        atomic_write(self.card_file, card_files.to_toml(card.to_dict()))
+
+    def read_card(self) -> zoo.Card | None:
+        """Reads the card that the run kept, where there is one.
+
+        Raises:
+            TlkerasError: The file is damaged.
+        """
+        return zoo.read(self.card_file)[0] if self.card_file.is_file() else None
 
     @property
     def has_split(self) -> bool:

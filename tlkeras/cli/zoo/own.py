@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tlkeras import card_files, consoles, zoo
+from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
 from tlkeras.files import atomic_write
 from tlkeras.places import user_zoo
@@ -15,7 +16,7 @@ from tlkeras.places import user_zoo
 @click.command("add")
 @click.argument("file", metavar="FILE.toml")
 def add(file):
-    """Check the cards in FILE.toml and copy it to your own zoo, which is always read.
+    """Check the cards in FILE.toml, building each network once, and copy it to your own zoo, which is always read.
 
     That is the folder that TLKERAS_ZOO names, or `tlkeras/zoo` in the platform's folder of user data.
     """
@@ -29,5 +30,9 @@ def add(file):
     cards = zoo.read(source)
     # Finds a name that another card has.
     zoo.cards(source)
+    with quiet.start():
+        from tlkeras import backbones
+    for card in cards:
+        backbones.check(card)
     atomic_write(target, card_files.movable_text(source))
     consoles.make().print(f"{', '.join(card.name for card in cards)}: {target}")

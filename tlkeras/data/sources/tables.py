@@ -94,6 +94,8 @@ def _columns(path: str, first: list[str], text_column: str, label_column: str) -
     if any("\0" in cell for cell in first):
         raise TlkerasError(f"{path} is no UTF-8 text (UTF-16, it seems): save it as UTF-8")
     wanted = {"text": text_column, "label": label_column}
+    if text_column == label_column:
+        raise TlkerasError(f"--text-column and --label-column name one column, {text_column!r}; a table needs two")
     numbers = [name.isdecimal() for name in wanted.values()]
     if all(numbers):
         places = {key: int(name) - 1 for key, name in wanted.items()}
@@ -109,6 +111,8 @@ def _columns(path: str, first: list[str], text_column: str, label_column: str) -
             f"numbers, or both by name. Received: {text_column}, {label_column}"
         )
     missing = [name for name in wanted.values() if name not in first]
+    if missing and any("\ud800" <= letter <= "\udfff" for letter in "".join(first)):
+        raise TlkerasError(f"the first line of {path} is no UTF-8: save the table as UTF-8")
     if missing:
         raise TlkerasError(
             f"{path} has no column {' and no column '.join(map(repr, missing))}; name them with --text-column and "
