@@ -164,9 +164,9 @@ def select(outputs, key: str | None, where: str):
             legal = ", ".join(sorted(map(str, outputs)))
             raise TlkerasError(f"{where} gives several outputs: a card names one as `output_key`. Legal: {legal}")
     if key not in outputs:
-        raise unknown_name(f"output_key of {where}", key, outputs)
+        raise unknown_name(f"output_key of {where}", key, sorted(outputs))
     if isinstance(outputs[key], (list, tuple, Mapping)):
-        raise TlkerasError(f"output_key: {key!r} of {where} is not one tensor. Legal: others of {', '.join(outputs)}")
+        raise TlkerasError(f"output_key: {key!r} of {where} is not one tensor. Legal: others of {', '.join(sorted(outputs))}")
     return outputs[key]
 
 
