@@ -166,7 +166,8 @@ def select(outputs, key: str | None, where: str):
     if key not in outputs:
         raise unknown_name(f"output_key of {where}", key, sorted(outputs))
     if isinstance(outputs[key], (list, tuple, Mapping)):
-        raise TlkerasError(f"output_key: {key!r} of {where} is not one tensor. Legal: others of {', '.join(sorted(outputs))}")
+        legal = ", ".join(sorted(outputs))
+        raise TlkerasError(f"output_key: {key!r} of {where} is not one tensor. Legal: others of {legal}")
     return outputs[key]
 
 
