@@ -1,8 +1,7 @@
-import sys
-
 import keras
 import numpy as np
 import pytest
+from keras.src.utils import file_utils
 
 from tlkeras import zoo
 from tlkeras.backbones import keras_applications, load
@@ -43,8 +42,7 @@ def test_efficientnet_is_the_same_with_any_weights(b0, tmp_path, monkeypatch):
     source = make(include_top=False, weights=None, input_shape=(32, 32, 3))
     source.set_weights(b0.get_weights())
     source.save(tmp_path / "notop.h5")
-    utils = sys.modules[make.__module__].file_utils
-    monkeypatch.setattr(utils, "get_file", lambda *_, **__: str(tmp_path / "notop.h5"))
+    monkeypatch.setattr(file_utils, "get_file", lambda *_, **__: str(tmp_path / "notop.h5"))
     expected = make(include_top=False, weights="imagenet", input_shape=(32, 32, 3))(PICTURE)
     b0.save_weights(tmp_path / "ours.weights.h5")
     ours = [b0, load(card, tmp_path / "ours.weights.h5", 32).model, load(card, tmp_path / "notop.h5", 32).model]
