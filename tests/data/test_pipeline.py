@@ -57,7 +57,7 @@ def test_types_and_shapes(loaded):
 def test_each_epoch_reads_every_image_once(loaded):
     dataset, steps = training(loaded, (0, 3), batch_size=5)
     sizes = [len(labels) for _, labels in read(dataset)]
-    assert steps == 4 and sizes == [5, 5, 5, 1] * 3
+    assert steps == 4 and sizes == [4, 4, 4, 4] * 3
     pictures = np.concatenate([images for images, _ in read(training(loaded, (0, 1))[0])])
     in_order = np.concatenate([images for images, _ in read(evaluation(loaded))])
     assert {p.tobytes() for p in pictures} == {p.tobytes() for p in in_order}
@@ -180,3 +180,30 @@ def test_names_are_those_of_the_spec():
     from tlkeras.spec import AUGMENTATIONS
 
     assert tuple(augment.AUGMENTATIONS) == AUGMENTATIONS
+
+
+def test_processes_that_share_the_batches_see_together_what_one_sees(loaded):
+    examples = loaded.parts["train"]
+    settings = {"seed": 3, "epoch_range": (0, 2)}
+    alone, steps = pipeline.training_set(examples, loaded.classes, SIZE, 6, **settings)
+    shares = [pipeline.Share(range(0, 2), 3), pipeline.Share(range(2, 3), 3)]
+    sets = [pipeline.training_set(examples, loaded.classes, SIZE, 6, **settings, share=share) for share in shares]
+    assert {steps for _, steps in sets} == {steps}
+    first, second = (read(dataset) for dataset, _ in sets)
+    whole = read(alone)
+    assert len(second) == len(whole) == 2 * steps and len(first) == 2 * len(second)
+    for number, (images, labels) in enumerate(whole):
+        slices = [first[2 * number], first[2 * number + 1], second[number]]
+        assert max(len(s[1]) for s in slices) - min(len(s[1]) for s in slices) <= 1
+        np.testing.assert_array_equal(np.concatenate([s[0] for s in slices]), images)
+        np.testing.assert_array_equal(np.concatenate([s[1] for s in slices]), labels)
+
+
+@pytest.mark.parametrize("count, batch_size, total", [(721, 32, 4), (5, 4, 4), (33, 32, 2), (1, 8, 1), (3, 2, 4)])
+def test_an_epoch_gives_each_position_to_one_replica(count, batch_size, total):
+    layouts = [pipeline.Share(range(q, q + 1), total).layout(count, batch_size) for q in range(total)]
+    assert sorted(np.concatenate([positions for positions, _ in layouts])) == list(range(count))
+    sizes = [
+        np.bincount(slices, minlength=pipeline.Share(total=total).steps(count, batch_size)) for _, slices in layouts
+    ]
+    assert np.sum(sizes) == count and (count < total or np.min(sizes) > 0)

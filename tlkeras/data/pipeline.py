@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from tlkeras.data import augment as augmentations
@@ -13,6 +15,39 @@ from tlkeras.data.dataset import Example
 from tlkeras.data.images import decode, decode_and_resize
 
 _PARALLEL = tf.data.AUTOTUNE
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a process reads of each batch: the slices of `replicas`, where a batch is cut for `total` replicas.
+
+    All slices of a batch together are that batch, whoever reads them, and their sizes differ by one at most.
+    """
+
+    replicas: range = range(1)
+    total: int = 1
+
+    def layout(self, count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lays out an epoch of `count` examples in batches of like size, as few as `batch_size` allows.
+
+        A batch is larger only where some replica would have no example in it; only where `count` itself is smaller than
+        the number of replicas are there some without any.
+
+        Returns:
+            The positions in the epoch of the examples of this process, and the index of the slice that each is in.
+            Every replica has a slice of every batch, in turn.
+        """
+        steps = self.steps(count, batch_size)
+        batches = np.split(np.arange(count), np.arange(1, steps) * count // steps)
+        slices = [np.array_split(batch, self.total)[replica] for batch in batches for replica in self.replicas]
+        return np.concatenate(slices), np.repeat(np.arange(len(slices)), [len(part) for part in slices])
+
+    def steps(self, count: int, batch_size: int) -> int:
+        """Counts the batches of an epoch."""
+        return max(1, min(math.ceil(count / batch_size), count // self.total))
+
+
+_ALL = Share()
 
 
 def image_set(
@@ -39,7 +74,11 @@ def input_set(
 
 
 def evaluation_set(
-    examples: Sequence[Example], classes: Sequence[str], image_size: int | tuple[int, int] | None, batch_size: int
+    examples: Sequence[Example],
+    classes: Sequence[str],
+    image_size: int | tuple[int, int] | None,
+    batch_size: int,
+    share: Share = _ALL,
 ) -> tf.data.Dataset:
     """Reads examples in their order, once.
 
@@ -47,8 +86,15 @@ def evaluation_set(
         Batches of float32 images `(batch, height, width, 3)` in 0..255, or of strings `(batch,)` where `image_size` is
         None, and int32 labels `(batch,)`.
     """
-    labels = tf.data.Dataset.from_tensor_slices(_labels(examples, classes)).batch(batch_size)
-    return tf.data.Dataset.zip(input_set(examples, image_size, batch_size), labels)
+    inputs, labels = _inputs(examples), _labels(examples, classes)
+
+    def read(position):
+        value = inputs[position]
+        if image_size is not None:
+            value = decode_and_resize(tf.io.read_file(value), image_size)
+        return value, labels[position]
+
+    return _batched(read, *share.layout(len(examples), batch_size)).prefetch(_PARALLEL)
 
 
 def training_set(
@@ -60,30 +106,30 @@ def training_set(
     seed: int,
     epoch_range: tuple[int, int],
     augment: str = "none",
+    share: Share = _ALL,
 ) -> tuple[tf.data.Dataset, int]:
     """Reads examples in a new order each epoch, one epoch after the other.
 
     Order and augmentation of an epoch depend on the seed and the epoch's number alone: training that begins in the
-    middle sees what training from the start would have seen. No image is buffered to shuffle.
+    middle sees what training from the start would have seen, and processes that share the batches see together what
+    one would have seen. No image is buffered to shuffle.
 
     Args:
         examples: What to read.
         classes: Class names in the order of the labels.
         image_size: Pixels a side; None for texts.
-        batch_size: Images a batch; the last batch of an epoch may have fewer.
+        batch_size: Images a batch at most; the batches of an epoch are of like size.
         seed: Decides order and augmentation.
         epoch_range: First epoch and the one after the last.
         augment: `none`, `light` or `strong`, of images.
+        share: What this process reads of each batch.
 
     Returns:
         Batches as of `evaluation_set`, and how many of them are one epoch.
     """
     change = augmentations.named(augment)
-    labels = _labels(examples, classes)
-    if image_size is None:
-        inputs = tf.constant([example.text for example in examples], tf.string)
-    else:
-        inputs = tf.constant([os.fsencode(example.path) for example in examples], tf.string)
+    inputs, labels = _inputs(examples), _labels(examples, classes)
+    layout = share.layout(len(examples), batch_size)
     last = len(examples) - 1
 
     def read(epoch, position):
@@ -95,11 +141,26 @@ def training_set(
         return change(image, image_size, image_seed), labels[index]
 
     def epoch_of(epoch):
-        positions = tf.data.Dataset.range(len(examples))
-        return positions.map(lambda position: read(epoch, position), _PARALLEL).batch(batch_size)
+        return _batched(lambda position: read(epoch, position), *layout)
 
     epochs = tf.data.Dataset.range(*epoch_range).flat_map(epoch_of)
-    return epochs.prefetch(_PARALLEL), math.ceil(len(examples) / batch_size)
+    return epochs.prefetch(_PARALLEL), share.steps(len(examples), batch_size)
+
+
+def _batched(read, positions: np.ndarray, slices: np.ndarray) -> tf.data.Dataset:
+    """Reads the examples at the positions, in parallel, into one batch a slice."""
+    sizes = tf.constant(np.bincount(slices), tf.int64)
+    found = tf.data.Dataset.from_tensor_slices((slices, positions))
+    return found.map(lambda number, position: (number, read(position)), _PARALLEL).group_by_window(
+        key_func=lambda number, _: number,
+        reduce_func=lambda number, window: window.map(lambda _, example: example).batch(sizes[number]),
+        window_size_func=lambda number: sizes[number],
+    )
+
+
+def _inputs(examples: Sequence[Example]) -> tf.Tensor:
+    values = [os.fsencode(example.path) if example.text is None else example.text for example in examples]
+    return tf.constant(values, tf.string)
 
 
 def _labels(examples: Sequence[Example], classes: Sequence[str]) -> tf.Tensor:
