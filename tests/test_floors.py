@@ -14,6 +14,7 @@ FLOORS = [
     [
         *("errors", "files", "versions", "consoles", "places", "card_files", "zoo", "pth", "spec"),
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
+        *("cluster", "leaving"),
     ],
     ["backbones", "data"],
     ["heads", "trainable", "builder", "precision"],

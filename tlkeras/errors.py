@@ -11,8 +11,20 @@ class TlkerasError(Exception):
     """A mistake in what the user gave: a value, a file, a folder.
 
     The message is one or two lines: what is wrong, what is legal, what to do. The command line prints it without a
-    traceback and leaves with exit code 2.
+    traceback and leaves with `exit_code`.
     """
+
+    exit_code = 2
+
+
+class TryAgain(TlkerasError):
+    """Nothing is wrong with what the user gave: a worker went away or did not come, or this process was told to leave.
+
+    The same command, started again for all workers with --resume, goes on. The exit code is EX_TEMPFAIL of sysexits.h,
+    "the user is invited to retry", which schedulers can tell from a mistake.
+    """
+
+    exit_code = 75
 
 
 def unknown_name(kind: str, received: str, legal: Iterable[str]) -> TlkerasError:

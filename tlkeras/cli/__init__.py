@@ -37,7 +37,7 @@ def group(debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line; leaves with 2 after a user's mistake and 1 after one of ours."""
+    """Runs the command line; leaves with 2 after a user's mistake, 75 to try again, 1 after one of ours."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if not debug:
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (TlkerasError, OSError) as error:
         if debug:
             traceback.print_exc()
-        _fail(_worded(error), 2)
+        _fail(_worded(error), getattr(error, "exit_code", 2))
 
 
 def _worded(error: TlkerasError | OSError) -> str:

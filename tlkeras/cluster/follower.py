@@ -1,0 +1,131 @@
+"""The side of a meeting of all workers but the chief: it finds the chief, and hears from it how the others are."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from tlkeras.cluster import wire
+from tlkeras.cluster.addresses import Cluster
+from tlkeras.cluster.peer import Meeting, end_of, left_before, reason_of, went_away
+from tlkeras.errors import TlkerasError, TryAgain
+
+# Seconds for one attempt to connect, for the chief's answer, and between two attempts.
+_ATTEMPT, _ANSWER, _PAUSE = 5.0, 10.0, 0.5
+
+
+class Follower(Meeting):
+    """A worker of a meeting that is not the chief.
+
+    Raises:
+        OSError: Its port cannot be taken.
+    """
+
+    def __init__(self, cluster: Cluster):
+        super().__init__(cluster)
+        self._port = wire.reserve(cluster.place(cluster.index)[1])
+        self._connection: socket.socket | None = None
+        self._go: str | None = None
+        self._chief_has_left = False
+        self._sink: BinaryIO | None = None
+
+    def gather(self, fingerprint: Mapping, timeout: float) -> None:
+        """Connects with the chief and waits with it for the others.
+
+        Raises:
+            TryAgain: The chief, or another worker, did not come within `timeout` seconds.
+            TlkerasError: Two have the same number, or one differs.
+        """
+        hello = {"worker": self.cluster.index, "fingerprint": dict(fingerprint)}
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                self._connection = self._knock(hello, deadline)
+                break
+            except (OSError, wire.Gone, wire.Rubbish) as error:
+                if time.monotonic() + _PAUSE >= deadline:
+                    raise TryAgain(
+                        f"{self.cluster.name(0)} did not come within {timeout:g} s: {_why(error)}; "
+                        f"start all workers again"
+                    ) from None
+            time.sleep(_PAUSE)
+        self._start(self._listen)
+        self.wait("all are here")
+
+    def _knock(self, hello: dict, deadline: float) -> socket.socket:
+        connection = wire.connect(self.cluster.place(0), _attempt(deadline, _ATTEMPT))
+        with contextlib.ExitStack() as failed:
+            failed.enter_context(connection)
+            wire.greet(connection)
+            wire.send(connection, hello)
+            until = time.monotonic() + _attempt(deadline, _ANSWER)
+            wire.expect_greeting(connection, until)
+            answer = wire.receive(connection, until)
+            if "stop" in answer:
+                raise reason_of(answer)
+            wire.keep_watch(connection)
+            failed.pop_all()
+        return connection
+
+    def _listen(self) -> None:
+        error: TlkerasError | None = went_away(self.cluster.name(0))
+        with self._connection, contextlib.suppress(wire.Gone, wire.Rubbish):
+            while "go" in (message := wire.receive(self._connection)):
+                try:
+                    for piece in wire.receive_payload(self._connection, message["size"]):
+                        self._sink.write(piece)
+                except (OSError, ValueError) as problem:
+                    name = self.cluster.name(self.cluster.index)
+                    error = TlkerasError(f"{name} cannot write what the chief shares: {problem}")
+                    break
+                with self._news:
+                    self._go = message["go"]
+                    self._news.notify_all()
+            else:
+                error = reason_of(message) if "stop" in message else None
+            end_of(self._connection)
+        with self._news:
+            self._chief_has_left = error is None
+            self._news.notify_all()
+        if error:
+            self._fail(error)
+
+    def _exchange(self, point: str, file: BinaryIO) -> None:
+        point, self._sink = self._point(point), file
+        if self.failure:
+            raise self.failure
+        self._tell({"at": point})
+        self._await(lambda: self._go == point or self._chief_has_left)
+        if self._go != point:
+            raise left_before(self.cluster.name(0))
+
+    def _tell(self, message: dict) -> None:
+        # That the chief has gone is found out by the thread that listens.
+        if self._connection:
+            with contextlib.suppress(wire.Gone):
+                wire.send(self._connection, message)
+
+    def _hang_up(self) -> None:
+        if self._connection:
+            end_of(self._connection)
+
+    def _close_port(self) -> None:
+        self._port.close()
+
+
+def _attempt(deadline: float, most: float) -> float:
+    return max(min(most, deadline - time.monotonic()), 0.1)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the name of its host is not known here"
+    if isinstance(error, ConnectionRefusedError):
+        return "the host is there and refuses the connection, so that no chief was started there"
+    if isinstance(error, (wire.Rubbish, wire.Gone)):
+        return "another program has its port"
+    reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
+    return f"its host cannot be reached ({reason})"
