@@ -1,0 +1,155 @@
+"""The processes that train one model together: the chief keeps the run folder, the others work in one aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from tlkeras import archives, cluster
+from tlkeras.cluster import meeting
+from tlkeras.engine.runs import RunFolder
+from tlkeras.errors import TlkerasError, TryAgain, in_one_line
+from tlkeras.spec import RunSpec
+
+# What TensorFlow raises when a worker that it wants to hear from is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+)
+# Seconds in which the meeting should know who is gone after TensorFlow has noticed something.
+_PATIENCE = 10.0
+_TOLD = ("spec.toml", "card.toml", "split.csv", "excluded.csv", "history.csv", "checkpoints", "module")
+
+
+class Team:
+    """One process alone, or the workers of a cluster.
+
+    Attributes:
+        size: How many processes there are.
+        index: Number of this one, from 0.
+        is_chief: Whether this one keeps the run folder, and speaks.
+    """
+
+    def __init__(self, met: meeting.Meeting | None = None):
+        self._met = met
+        self.size = met.cluster.size if met else 1
+        self.index = met.cluster.index if met else 0
+        self.is_chief = self.index == 0
+        self._aside: Path | None = None
+
+    def console(self, console: Console) -> Console:
+        """Gives the console to the chief, and to the others one that shows nothing."""
+        return console if self.is_chief else Console(quiet=True)
+
+    @contextlib.contextmanager
+    def run_folder(self, output: str | os.PathLike) -> Iterator[RunFolder]:
+        """Gives the chief the run folder, held; and the others one that is removed in the end."""
+        if self.is_chief:
+            folder = RunFolder(output)
+            with folder.held():
+                yield folder
+        else:
+            with tempfile.TemporaryDirectory(prefix="tlkeras-worker-") as aside:
+                self._aside = Path(aside)
+                yield RunFolder(aside)
+
+    def hand_out(self, source: RunFolder, target: RunFolder) -> None:
+        """Copies what a run has begun with from the chief's `source` to the `target` of each other process."""
+        if self.size == 1:
+            return
+        with tempfile.TemporaryDirectory() as aside:
+            packed, unpacked = Path(aside, "run.tar"), Path(aside, "run")
+            if self.is_chief:
+                with tarfile.open(packed, "w") as tar:
+                    for name in _TOLD:
+                        if (source.path / name).exists():
+                            tar.add(source.path / name, name)
+            self._met.share_file(packed)
+            if not self.is_chief:
+                archives.extract(packed, unpacked)
+                shutil.copytree(unpacked, target.path, dirs_exist_ok=True)
+
+    def begin(self) -> None:
+        """Leaves the ports to TensorFlow, and ends this process from now on when another one goes away."""
+        if self._met:
+            self._met.free_port()
+            self._met.watch(self._end)
+
+    def share(self, make):
+        """Has the chief make a value, and gives it to all."""
+        return self._met.share(make) if self._met else make()
+
+    def part(self, examples: Sequence) -> Sequence:
+        """Gives the part of the examples that is this process' to judge."""
+        return examples[self.index :: self.size]
+
+    def together(self, rows: np.ndarray, strategy: tf.distribute.Strategy) -> np.ndarray:
+        """Puts the rows of all processes, each of its `part`, into the order of the whole."""
+        if self.size == 1:
+            return rows
+
+        def value(context):
+            return tf.constant(rows if context.replica_id_in_sync_group % self._local(strategy) == 0 else rows[:0])
+
+        values = strategy.experimental_distribute_values_from_function(value)
+        gathered = strategy.gather(values, axis=0).numpy()
+        order = np.concatenate([np.arange(len(gathered))[index :: self.size] for index in range(self.size)])
+        return gathered[np.argsort(order)]
+
+    def _local(self, strategy) -> int:
+        return strategy.num_replicas_in_sync // self.size
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Words what TensorFlow raises when another process goes away."""
+        try:
+            yield
+        except _LOST as error:
+            if not self._met:
+                raise
+            raise self._met.await_failure(_PATIENCE) or TryAgain(
+                f"the workers lost each other; start all of them again with --resume ({in_one_line(error)})"
+            ) from error
+
+    def _end(self, error: TlkerasError) -> None:
+        # TensorFlow waits for the one that is gone, and hears no exception of another thread.
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        if self._aside:
+            shutil.rmtree(self._aside, ignore_errors=True)
+        os._exit(error.exit_code)
+
+
+@contextlib.contextmanager
+def assemble(spec: RunSpec, timeout: float, console: Console) -> Iterator[Team]:
+    """Waits for the other workers of the cluster that the environment names; alone where it names none.
+
+    Left without an error, it waits for the others again: who is done must not go while others need it.
+
+    Raises:
+        TlkerasError: As `tlkeras.cluster.meeting.join`.
+    """
+    found = cluster.from_environment()
+    if found is None:
+        yield Team()
+        return
+    console.print(str(found))
+    # Slurm's variables are turned into the one form that TensorFlow reads.
+    os.environ["TF_CONFIG"] = found.tf_config()
+    settings = {item: value for item, value in vars(spec).items()}
+    with meeting.join(found, settings, timeout) as met:
+        yield Team(met)
+        met.wait("all is done")
