@@ -1,4 +1,7 @@
-from tlkeras.errors import in_one_line, unknown_name
+import subprocess
+import sys
+
+from tlkeras.errors import TlkerasError, TryAgain, in_one_line, unknown_name
 
 
 def test_the_nearest_name_comes_first():
@@ -15,3 +18,11 @@ def test_of_tensorflow_the_line_for_the_user_is_left():
     trace = "Graph execution error:\n\nDetected at node x\n\nInvalid PNG data\n\t [[{{node x}}]] [Op:y]"
     assert in_one_line(ValueError(trace)) == "Invalid PNG data"
     assert in_one_line(ValueError()) == "ValueError"
+
+
+def test_to_try_again_has_an_exit_code_of_its_own():
+    assert (TlkerasError("").exit_code, TryAgain("").exit_code) == (2, 75)
+    program = "from tlkeras import cli, errors\nclass Group:\n def main(*_, **__): raise errors.TryAgain('gone')\n"
+    program += "cli.group = Group()\ncli.main(['train'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (75, "Error: gone\n")

@@ -133,6 +133,14 @@ def test_output_that_nobody_reads_ends_the_workers():
     process.stderr.close()
 
 
+def test_output_comes_whole_and_is_not_waited_for_when_another_holds_the_pipe():
+    program = "import subprocess; subprocess.Popen(['sleep', '5'], start_new_session=True)\nprint('x' * 300_000)"
+    process = launch(*workers(1, program))
+    time.sleep(1)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and output.count("x") == 300_000
+
+
 def test_ports_are_free_and_different():
     ports = free_ports(20)
     assert len(set(ports)) == 20 and all(1024 < port < 65536 for port in ports)

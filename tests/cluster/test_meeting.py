@@ -30,6 +30,22 @@ def test_a_file_of_the_chief_is_copied_whole(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_file_that_is_interrupted_appears_nowhere(tmp_path):
+    body = f"""
+    if index == 0:
+        import signal
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        read = open('/dev/zero', 'rb').read
+        file = type('File', (), {{'seek': lambda *_: 10_000_000, 'read': lambda _, size: read(min(size, 10))}})()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        m._exchange('share_file', file)
+    m.share_file('{tmp_path}/copy')
+    """
+    (chief, _), *others = meet(body, body, body)
+    assert chief == -signal.SIGINT and not list(tmp_path.iterdir())
+    assert all(code == 75 and "worker 0" in text for code, text in others)
+
+
 def test_a_file_that_one_cannot_write_stops_all(tmp_path):
     source, target = tmp_path / "source", tmp_path / "source" / "target"
     source.write_bytes(b"1")
@@ -193,11 +209,19 @@ def test_a_worker_that_is_killed_while_the_chief_works_stops_the_others(index):
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_worker_that_is_killed_later_is_told_to_all_others(index):
-    die = f"{WATCH}os.kill(os.getpid(), 9) if index == {index} else lost.wait()"
-    ended = meet(die, die, die)
-    assert ended.pop(index)[0] == -signal.SIGKILL
-    for code, output in ended:
-        assert code == 0 and output.startswith(f"told: worker {index} (") and "went away; start all" in output
+    places = addresses(3)
+    workers = [Worker(places, worker, f"{WATCH}print('watches', flush=True); lost.wait()") for worker in range(3)]
+    assert [worker.process.stdout.readline() for worker in workers] == ["watches\n"] * 3
+    workers[index].process.kill()
+    assert workers.pop(index).end() == (-signal.SIGKILL, "")
+    line = f"told: worker {index} ({places[index]}) went away; start all workers again with --resume"
+    assert [worker.end() for worker in workers] == [(0, line)] * 2
+
+
+def test_a_failure_is_waited_for():
+    body = "index and os.kill(os.getpid(), 9); print(m.await_failure(60)); print(m.await_failure(0) is m.failure)"
+    (code, output), _ = meet(body, body)
+    assert code == 0 and "worker 1 (127" in output and output.endswith("True")
 
 
 def test_a_goodbye_is_no_failure():

@@ -28,6 +28,7 @@ class _Member:
     lock: threading.Lock = field(default_factory=threading.Lock)
     at: str | None = None
     has_left: bool = False
+    is_between_messages: bool = True
 
 
 class Chief(Meeting):
@@ -80,7 +81,7 @@ class Chief(Meeting):
     def _open_door(self) -> None:
         with self._port:
             while self._port_is_wanted:
-                with contextlib.suppress(TimeoutError, ConnectionError):
+                with contextlib.suppress(OSError):
                     connection, (host, *_) = self._port.accept()
                     if self._strangers.acquire(blocking=False):
                         self._start(self._serve, connection, host.removeprefix("::ffff:"))
@@ -151,7 +152,7 @@ class Chief(Meeting):
         self._tell({"stop": str(error), "again": isinstance(error, TryAgain)})
         self._fail(error)
 
-    def _exchange(self, point: str, file: BinaryIO) -> None:
+    def _exchange(self, point: str, file: BinaryIO, form: str = "") -> str:
         point = self._point(point)
         members = list(self._members.values())
         self._await(lambda: all(member.at or member.has_left for member in members))
@@ -171,12 +172,17 @@ class Chief(Meeting):
             file.seek(0)
             # Who does not get it has gone, which its own thread finds out.
             with member.lock, contextlib.suppress(wire.Gone):
-                wire.send(member.connection, {"go": point, "size": size}, file)
+                member.is_between_messages = False
+                wire.send(member.connection, {"go": point, "form": form, "size": size}, file)
+                member.is_between_messages = True
+        return form
 
     def _tell(self, message: dict) -> None:
         for member in list(self._members.values()):
             with member.lock, contextlib.suppress(wire.Gone):
-                wire.send(member.connection, message)
+                # What is said in the middle of a file would become a part of it.
+                if member.is_between_messages:
+                    wire.send(member.connection, message)
 
     def _hang_up(self) -> None:
         for member in list(self._members.values()):

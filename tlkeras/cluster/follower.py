@@ -28,7 +28,7 @@ class Follower(Meeting):
         super().__init__(cluster)
         self._port = wire.reserve(cluster.place(cluster.index)[1])
         self._connection: socket.socket | None = None
-        self._go: str | None = None
+        self._go: dict = {}
         self._chief_has_left = False
         self._sink: BinaryIO | None = None
 
@@ -75,14 +75,14 @@ class Follower(Meeting):
         with self._connection, contextlib.suppress(wire.Gone, wire.Rubbish):
             while "go" in (message := wire.receive(self._connection)):
                 try:
-                    for piece in wire.receive_payload(self._connection, message["size"]):
+                    for piece in wire.receive_payload(self._connection, message.get("size")):
                         self._sink.write(piece)
                 except (OSError, ValueError) as problem:
                     name = self.cluster.name(self.cluster.index)
                     error = TlkerasError(f"{name} cannot write what the chief shares: {problem}")
                     break
                 with self._news:
-                    self._go = message["go"]
+                    self._go = message
                     self._news.notify_all()
             else:
                 error = reason_of(message) if "stop" in message else None
@@ -93,14 +93,15 @@ class Follower(Meeting):
         if error:
             self._fail(error)
 
-    def _exchange(self, point: str, file: BinaryIO) -> None:
+    def _exchange(self, point: str, file: BinaryIO, form: str = "") -> str:
         point, self._sink = self._point(point), file
         if self.failure:
             raise self.failure
         self._tell({"at": point})
-        self._await(lambda: self._go == point or self._chief_has_left)
-        if self._go != point:
+        self._await(lambda: self._go.get("go") == point or self._chief_has_left)
+        if self._go.get("go") != point:
             raise left_before(self.cluster.name(0))
+        return self._go.get("form", "")
 
     def _tell(self, message: dict) -> None:
         # That the chief has gone is found out by the thread that listens.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import re
@@ -16,8 +17,8 @@ from tlkeras.cluster import Cluster, prefixes, wire
 from tlkeras.cluster.guard import Guard, end
 
 _USAGE = "usage: launch-local N -- COMMAND [ARGUMENT…]   (N workers of the command, from 1 to 99)"
-# Seconds between SIGTERM and SIGKILL, and those that output may come after its process ended.
-_GRACE, _REST = 30.0, 2.0
+# Seconds between SIGTERM and SIGKILL.
+_GRACE = 30.0
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -90,7 +91,8 @@ class _Launcher:
         self._guard.add(process.pid)
         self._running.append(process)
         for pipe, output in zip((process.stdout, process.stderr), self._outputs, strict=True):
-            arguments = (pipe.fileno(), b"[%d] " % cluster.index, output.write)
+            over = functools.partial(self._is_over, process)
+            arguments = (pipe.fileno(), b"[%d] " % cluster.index, output.write, over)
             self._readers.append(threading.Thread(target=prefixes.pass_on, args=arguments, daemon=True))
             self._readers[-1].start()
 
@@ -104,9 +106,8 @@ class _Launcher:
             if self._kill_at and time.monotonic() > self._kill_at:
                 self._signal(signal.SIGKILL)
             time.sleep(0.02)
-        deadline = time.monotonic() + _REST
         for reader in self._readers:
-            reader.join(max(deadline - time.monotonic(), 0))
+            reader.join()
         self._guard.dismiss()
         return self._code
 
@@ -125,6 +126,9 @@ class _Launcher:
         end({process.pid}, signal.SIGKILL)
         self._guard.remove(process.pid)
         return process.wait()
+
+    def _is_over(self, process: subprocess.Popen) -> bool:
+        return process not in self._running
 
     def _signal(self, number: int) -> None:
         end({process.pid for process in self._running}, number)

@@ -52,15 +52,11 @@ class Meeting(abc.ABC):
         """
         if self.failure:
             raise self.failure
-        file = io.BytesIO(self._made(make) if self.cluster.is_chief else b"")
-        self._exchange("share", file)
-        form, data = file.getvalue()[:1], file.getvalue()[1:]
-        return data if form == b"b" else json.loads(data)
-
-    @staticmethod
-    def _made(make: Callable[[], object]) -> bytes:
-        value = make()
-        return b"b" + value if isinstance(value, bytes) else b"j" + json.dumps(value).encode()
+        value = make() if self.cluster.is_chief else b""
+        form = "bytes" if isinstance(value, bytes) else "json"
+        file = io.BytesIO(value if form == "bytes" else json.dumps(value).encode())
+        form = self._exchange("share", file, form)
+        return file.getvalue() if form == "bytes" else json.loads(file.getvalue())
 
     def share_file(self, path: str | os.PathLike) -> None:
         """Copies the chief's file to the `path` that each other worker names; whole, or not at all.
@@ -88,6 +84,12 @@ class Meeting(abc.ABC):
         """Lets go of the ports for TensorFlow's servers; afterwards they are free in all workers."""
         self._close_port()
         self.wait("ports are free")
+
+    def await_failure(self, seconds: float) -> TlkerasError | None:
+        """Gives `failure`, for which it waits a while: TensorFlow may have raised something of its own before."""
+        with self._news:
+            self._news.wait_for(lambda: self.failure, seconds)
+        return self.failure
 
     def watch(self, on_failure: Callable[[TlkerasError], None]) -> None:
         """Has `on_failure` called, in another thread, when the training cannot go on since a worker has gone.
@@ -122,8 +124,8 @@ class Meeting(abc.ABC):
             self._leave(_stop(TryAgain(text) if again else TlkerasError(text)))
 
     @abc.abstractmethod
-    def _exchange(self, point: str, file: BinaryIO) -> None:
-        """Waits for all to be at a point; then the chief's file is in those of the others."""
+    def _exchange(self, point: str, file: BinaryIO, form: str = "") -> str:
+        """Waits for all to be at a point; then the chief's file is in those of the others. Gives the chief's form."""
 
     @abc.abstractmethod
     def _close_port(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Longer lines are cut into several.
 _LONGEST = 2**16
@@ -16,10 +17,17 @@ _REDRAWN = 1.0
 _END = re.compile(rb"\r?\n|\r(?!\n|\Z)")
 
 
-def pass_on(source: int, prefix: bytes, write: Callable[[bytes], None]) -> None:
-    """Reads a pipe to its end and writes what comes line by line, with the prefix before each line."""
+def pass_on(source: int, prefix: bytes, write: Callable[[bytes], None], is_over: Callable[[], bool]) -> None:
+    """Reads a pipe to its end and writes what comes line by line, with the prefix before each line.
+
+    Args:
+        source: The pipe.
+        prefix: What stands before each line.
+        write: Writes one line.
+        is_over: Says whether its process has ended: then what is in the pipe is the rest, though another may hold it.
+    """
     rest, redrawn = b"", 0.0
-    while piece := os.read(source, 2**16):
+    for piece in _pieces(source, is_over):
         rest += piece
         done = 0
         for ended in _END.finditer(rest):
@@ -35,6 +43,18 @@ def pass_on(source: int, prefix: bytes, write: Callable[[bytes], None]) -> None:
             rest = rest[_LONGEST:]
     if rest.strip(b"\r"):
         write(prefix + rest.strip(b"\r") + b"\n")
+
+
+def _pieces(source: int, is_over: Callable[[], bool]) -> Iterator[bytes]:
+    while True:
+        was_over = is_over()
+        if select.select([source], [], [], 0.2)[0]:
+            piece = os.read(source, 2**16)
+            if not piece:
+                return
+            yield piece
+        elif was_over:
+            return
 
 
 class Output:

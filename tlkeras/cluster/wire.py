@@ -104,20 +104,25 @@ def keep_watch(connection: socket.socket) -> None:
 
 
 def send(connection: socket.socket, message: dict, payload: BinaryIO | None = None) -> None:
-    """Sends a message, and the rest of a file after it; `message["size"]` says how many bytes that is.
+    """Sends a message, and after it as many bytes of a file as `message["size"]` says.
 
     Raises:
         Gone: The other side is not there any more.
-        ValueError: The message is larger than any may be.
+        ValueError: The message is larger than any may be, or the file is not as long as it says.
     """
     text = json.dumps(message).encode()
     if len(text) > LARGEST_MESSAGE:
         raise ValueError(f"a message of {len(text):,} bytes; at most {LARGEST_MESSAGE:,} are legal")
     with _gone():
         connection.sendall(struct.pack(">I", len(text)) + text)
-    while payload and (chunk := payload.read(_CHUNK)):
+    left = message.get("size", 0)
+    while left:
+        chunk = payload.read(min(left, _CHUNK))
+        if not chunk:
+            raise ValueError(f"a file that became {left:,} bytes shorter while it was read")
         with _gone():
             connection.sendall(chunk)
+        left -= len(chunk)
 
 
 def greet(connection: socket.socket) -> None:
