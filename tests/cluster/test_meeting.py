@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from workers import Worker, addresses, meet
+from meeting_workers import Worker, addresses, meet
 
 from tlkeras.cluster import wire
 
