@@ -21,6 +21,7 @@ FLOORS = [
     ["engine"],
     ["metrics", "evaluate", "pictures", "report", "export", "predict"],
     ["run"],
+    ["job"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

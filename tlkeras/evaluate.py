@@ -11,6 +11,7 @@ import numpy as np
 from tlkeras import metrics
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data.pipeline import input_set
+from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import Estimate
 from tlkeras.precision import in_float32
@@ -73,7 +74,9 @@ class Evaluation:
         }
 
 
-def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, seed: int = 0) -> Evaluation:
+def evaluate(
+    model: keras.Model, examples: Sequence, batch_size: int = 64, *, seed: int = 0, team: Team | None = None
+) -> Evaluation:
     """Runs a classifier, in float32, over labelled examples and counts what it gets right.
 
     Args:
@@ -81,14 +84,19 @@ def evaluate(model: keras.Model, examples: Sequence, batch_size: int = 64, *, se
         examples: Have a `name`, a `label` and a `path` (read with the same decode-and-resize as in training) or `text`.
         batch_size: Examples at a time; changes the memory, not the outcome.
         seed: Seeds the bootstrap of the intervals.
+        team: The processes that judge a part of the examples each; this one all where not given.
 
     Raises:
         TlkerasError: There are no examples, a label is none of the model's classes, or the model answers with NaN.
     """
     classes = model.get_layer("logits").classes
     labels = _labels(examples, classes)
-    inputs = input_set(examples, None if takes_texts(model) else model.input_shape[1:3], batch_size)
-    logits = in_float32(model).predict(inputs, verbose=0)
+    team = team or Team()
+    logits = np.zeros((0, len(classes)), np.float32)
+    if part := team.part(examples):
+        inputs = input_set(part, None if takes_texts(model) else model.input_shape[1:3], batch_size)
+        logits = in_float32(model).predict(inputs, verbose=0)
+    logits = team.together(logits)
     if not np.isfinite(logits).all():
         raise TlkerasError(
             "the model answers with NaN or infinity, so there is nothing to evaluate: its training diverged. "

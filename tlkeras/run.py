@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -11,23 +10,22 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from tlkeras import backbones, builder, consoles, report, trainable, zoo
+from tlkeras import backbones, consoles, report, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
-from tlkeras.backbones import hub, hub_places
+from tlkeras.backbones import hub
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
 from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import PARTS, Data, Example
-from tlkeras.engine import strategy
 from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError
 from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
 
-_DATA = ("data", "split", "seed", *sources.OPTIONS)
-_RECIPE = (
+DATA = ("data", "split", "seed", *sources.OPTIONS)
+RECIPE = (
     "backbone",
     "stages",
     "weights",
@@ -52,6 +50,7 @@ class Run:
     def __init__(self, path: str | os.PathLike):
         self.folder = RunFolder(path)
         self.spec = self.folder.read_spec()
+        self.judged: Evaluation | None = None
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -61,7 +60,7 @@ class Run:
     @functools.cached_property
     def data(self) -> Data:
         """The data of the run, with the split that it recorded. Only the test part need be there as it was."""
-        return _recorded(self.folder, self.spec, verified=("test",))
+        return recorded(self.folder, self.spec, verified=("test",))
 
     @property
     def history(self) -> keras.callbacks.History:
@@ -94,14 +93,23 @@ class Run:
         self.folder.write_metrics(judged.to_dict(), data)
         return judged
 
+    def evaluate_together(self, team: Team) -> None:
+        """Judges the model on the run's test part, each worker a share of it, and leaves the outcome in `judged`."""
+        examples = self.data.parts["test"]
+        with still_readable([example.path for example in examples if example.text is None], self.data.root):
+            self.judged = evaluate(
+                self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed, team=team
+            )
+        self.folder.write_metrics(self.judged.to_dict())
+
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
-        task = _card(self.spec, self.folder).task
+        task = card_of(self.spec, self.folder).task
         with consoles.bar(console, f"checking {task}s") as move:
             options = {key: options.get(key, getattr(self.spec, key)) for key in sources.OPTIONS}
             examples, excluded = data_room.load_all(data, task, progress=move, **options)
         for left_out in excluded:
             console.print(f"left out: {left_out.name}: {left_out.reason}")
-        trained_on = {example.sha256 for example in _recorded(self.folder, self.spec, ()).parts["train"]}
+        trained_on = {example.sha256 for example in recorded(self.folder, self.spec, ()).parts["train"]}
         if known := sum(example.sha256 in trained_on for example in examples):
             console.print(f"warning: the run was trained on {known} of these {len(examples)} {task}s")
         return examples
@@ -161,14 +169,14 @@ def train(
     Raises:
         TlkerasError: A setting is not legal, or the folder cannot be used.
     """
-    if fixed := sorted(set(settings) & {*_RECIPE, *data.settings}):
+    if fixed := sorted(set(settings) & {*RECIPE, *data.settings}):
         raise TlkerasError(f"{', '.join(fixed)}: decided where the model was built or the data loaded, not in train")
     recipe = trainable.recipe(model)
-    spec = specs.make({key: recipe[key] for key in _RECIPE}, data.settings, settings)
+    spec = specs.make({key: recipe[key] for key in RECIPE}, data.settings, settings)
     task = "text" if takes_texts(model) else "image"
     if task != data.task:
         raise TlkerasError(f"the model takes {task}s, the data is one of {data.task}s")
-    _check_fits(spec, task)
+    check_fits(spec, task)
     classes = model.get_layer("logits").classes
     if classes != data.classes:
         raise TlkerasError(f"the model has other classes than the data: {classes} against {data.classes}")
@@ -180,67 +188,13 @@ def train(
     folder = RunFolder(output)
     with folder.held():
         folder.check_usable(spec, resume)
-        if folder.has_split and _recorded(folder, spec).parts != data.parts:
+        if folder.has_split and recorded(folder, spec).parts != data.parts:
             raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
         engine.make_deterministic(spec.seed)
-        return _train(model, data, spec, folder, console or consoles.make())
+        return carry_out(model, data, spec, folder, console or consoles.make())
 
 
-def train_spec(spec: specs.RunSpec, output: str | os.PathLike, *, resume: bool = False, console: Console) -> Run:
-    """Does what a spec says: loads the data, builds the model and trains it.
-
-    Raises:
-        TlkerasError: As `tlkeras.data.load`, `tlkeras.build` and `tlkeras.train`.
-    """
-    folder = RunFolder(output)
-    with hub_places.modules_in(folder.path):
-        return _train_spec(_resolved(spec, folder), folder, resume, console)
-
-
-def _train_spec(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console) -> Run:
-    with folder.held():
-        folder.check_usable(spec, resume)
-        if folder.is_trained:
-            console.print(f"{folder.path} is trained already")
-            return Run(folder.path)
-        data = _recorded(folder, spec) if folder.has_split else _load(spec, console)
-        with strategy.choose().scope():
-            return _train(_build(spec, data.classes, console, folder), data, spec, folder, console)
-
-
-def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
-    """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
-    with hub_places.without_downloads():
-        spec = _resolved(spec)
-        data = _load(spec, console)
-        # A module shows its layers only when it is loaded, and its weights come with it.
-        is_module = _card(spec).scheme == "hub"
-        built = spec if is_module else dataclasses.replace(spec, weights="random", partial=False)
-        model = _build(built, data.classes, console)
-    plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
-    return spec, data, plans
-
-
-def _resolved(spec: specs.RunSpec, folder: RunFolder | None = None) -> specs.RunSpec:
-    """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
-    card = _card(spec, folder)
-    _check_fits(spec, card.task)
-    size = spec.image_size or (card.input_size if card.task == "image" else 0)
-    changes = {"image_size": size, "data": sources.absolute(spec.data)}
-    if spec.backbone.startswith(hub.SCHEME):
-        changes["backbone"] = card.source
-    if spec.weights not in ("imagenet", "random"):
-        changes["weights"] = str(Path(spec.weights).expanduser().absolute())
-        if not Path(changes["weights"]).is_file():
-            raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
-    if spec.card:
-        changes["card"] = str(Path(spec.card).expanduser().absolute())
-    if spec.data_dir:
-        changes["data_dir"] = str(Path(spec.data_dir).expanduser().absolute())
-    return dataclasses.replace(spec, **changes)
-
-
-def _check_fits(spec: specs.RunSpec, task: str) -> None:
+def check_fits(spec: specs.RunSpec, task: str) -> None:
     """Refuses settings of images where the backbone takes texts."""
     defaults = specs.RunSpec()
     if task == "text" and (given := [k for k in _OF_IMAGES if getattr(spec, k) != getattr(defaults, k)]):
@@ -250,41 +204,32 @@ def _check_fits(spec: specs.RunSpec, task: str) -> None:
         )
 
 
-def _card(spec: specs.RunSpec, folder: RunFolder | None = None) -> zoo.Card:
+def card_of(spec: specs.RunSpec, folder: RunFolder | None = None) -> zoo.Card:
     """Finds the card of a spec; a run that was begun goes on with the card that it kept."""
     if folder and (kept := folder.read_card()):
         return kept
     return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
 
 
-def _recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
-    return data_room.reload(folder.path, {key: getattr(spec, key) for key in _DATA}, verified, _card(spec, folder).task)
+def recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
+    """Restores the data of a run from its record; the examples of the verified parts must be there, unchanged."""
+    return data_room.reload(
+        folder.path, {key: getattr(spec, key) for key in DATA}, verified, card_of(spec, folder).task
+    )
 
 
-def _load(spec: specs.RunSpec, console: Console) -> Data:
-    task = _card(spec).task
-    with consoles.bar(console, f"checking {task}s") as move:
-        settings = {key: getattr(spec, key) for key in _DATA[1:]}
-        data = data_room.load(spec.data, task, **settings, progress=move)
-    console.print(data.summary())
-    for warning in data.warnings:
-        console.print(f"warning: {warning}")
-    return data
+def record(folder: RunFolder, card: zoo.Card, spec: specs.RunSpec, data: Data) -> None:
+    """Writes down what a run begins with, which makes the folder a run folder."""
+    folder.write_card(card)
+    folder.write_spec(spec)
+    data.write(folder.path)
 
 
-def _build(spec: specs.RunSpec, classes: list[str], console: Console, folder: RunFolder | None = None) -> keras.Model:
-    engine.make_deterministic(spec.seed)
-    show = (lambda loaded: console.print(str(loaded))) if spec.partial else None
-    recipe = {**{key: getattr(spec, key) for key in _RECIPE}, "backbone": _card(spec, folder)}
-    return builder.build(classes=classes, on_load=show, **recipe)
-
-
-def _train(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
+def carry_out(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
+    """Trains a model as a spec says, in a folder that this process holds, from where the folder stands."""
     engine.check_phases(model, spec)
     if not folder.has_split:
-        folder.write_card(trainable.card(model))
-        folder.write_spec(spec)
-        data.write(folder.path)
+        record(folder, trainable.card(model), spec, data)
         if data.excluded:
             console.print(f"what was left out is listed in {folder.path / 'excluded.csv'}")
     hub.keep(model, folder.path)

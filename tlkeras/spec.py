@@ -74,6 +74,7 @@ class RunSpec:
     image_size: int = _setting(0, "pixels a side; 0 is the card's own size", **_whole(0, 4096))
     trainable: str = _setting("head", "what the first phase trains beside the head", **_TRAINABLE)
     batch_norm: str = _setting("frozen", "BatchNorm of unfrozen stages", **_one_of("frozen", "train"))
+    sync_batch_norm: bool = _setting(False, "BatchNorm that trains takes its moments over all devices")
     pooling: str = _setting("avg", "pooling of the feature map", **_one_of("avg", "max", "gem"))
     dropout: float = _setting(
         0.2, "share of the features dropped in training", lambda value: 0 <= value < 1, "a share from 0 to below 1"
@@ -89,7 +90,9 @@ class RunSpec:
         0, "epochs without a better validation loss before a phase ends; 0 is never", **_whole(0)
     )
     mixed_precision: str = _setting(
-        "none", "type of the computation; auto is float16 on a GPU, else bfloat16", **_one_of(*PRECISIONS)
+        "none",
+        "type of the computation; auto is float16 on GPUs with tensor cores, bfloat16 on TPUs, else none",
+        **_one_of(*PRECISIONS),
     )
     fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
     fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_whole(0))

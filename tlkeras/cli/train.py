@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import click
 
-from tlkeras import consoles, unbundle, zoo
+from tlkeras import cluster, consoles, unbundle, zoo
 from tlkeras import spec as specs
 from tlkeras.cli import quiet
+from tlkeras.cluster import meeting
 from tlkeras.errors import TlkerasError
 
 # What an option means when it is given without a value.
 _BARE = {"early_stopping": "3", "mixed_precision": "auto"}
+_DEVICES = "auto, cpu, cpu:N (N logical devices), gpu, gpu:0,1 or tpu[:NAME].  [default: auto]"
 _METAVARS = {int: "N", float: "X", list: "X,X,X", str: "TEXT"}
 
 
@@ -50,7 +53,17 @@ def _setting_options(command):
 @click.option("--from-bundle", metavar="FILE", help="Import a bundle of `tlkeras zoo bundle` first.")
 @click.option("--resume", is_flag=True, help="Continue the run in RUN after its last finished epoch.")
 @click.option("--dry-run", is_flag=True, help="Print spec, split and what trains, and stop.")
-def command(data, named_data, output, spec_file, pairs, from_bundle, resume, dry_run, **options):
+@click.option("--devices", default="auto", metavar="DEVICES", help=_DEVICES)
+@click.option(
+    "--cluster-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    metavar="SECONDS",
+    help="How long workers wait for each other at the start.  [default: 300]",
+)
+def command(
+    data, named_data, output, spec_file, pairs, from_bundle, resume, dry_run, devices, cluster_timeout, **options
+):
     """Train on DATA and leave model, metrics, report and export in RUN.
 
     DATA is a folder of class folders (or of train/ and val/ or test/ with such folders inside), csv:FILE,
@@ -72,17 +85,36 @@ def command(data, named_data, output, spec_file, pairs, from_bundle, resume, dry
     if not spec.backbone.startswith("hub:"):
         zoo.card(spec.backbone, spec.card)
     console = consoles.make()
-
-    with quiet.start():
-        from tlkeras import run as runs
-        from tlkeras.cli import show, show_evaluation
-
     if dry_run:
-        show.dry_run(console, *runs.rehearse(spec, console))
+        with quiet.start():
+            from tlkeras import job
+            from tlkeras.cli import show
+        show.dry_run(console, *job.rehearse(spec, console))
         return
-    run = runs.train_spec(spec, output, resume=resume, console=console)
+    found = cluster.from_environment()
+    if found is None:
+        _train(spec, output, resume, devices, console, None)
+        return
+    click.echo(found)
+    # There is one way from here on, also where Slurm's variables named the workers.
+    os.environ["TF_CONFIG"] = found.tf_config()
+    with meeting.join(found, dataclasses.asdict(spec), cluster_timeout) as met:
+        _train(spec, output, resume, devices, console, met)
+        # Who is done waits: TensorFlow takes one that goes for one that is lost.
+        met.wait("the end")
+
+
+def _train(spec, output, resume, devices, console, met):
+    with quiet.start():
+        from tlkeras import job
+        from tlkeras.cli import show, show_evaluation
+        from tlkeras.engine.team import Team
+
+    run = job.train(spec, output, resume=resume, console=console, devices=devices, team=Team(met))
+    if run is None:
+        return
     if not run.folder.is_complete:
-        judged = run.evaluate(console=console)
+        judged = run.judged or run.evaluate(console=console)
         show_evaluation.show(judged, console)
         run.report(judged)
         show.exported(console, run.export())

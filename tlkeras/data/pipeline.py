@@ -107,7 +107,7 @@ def training_set(
     epoch_range: tuple[int, int],
     augment: str = "none",
     share: Share = _ALL,
-) -> tuple[tf.data.Dataset, int]:
+) -> tf.data.Dataset:
     """Reads examples in a new order each epoch, one epoch after the other.
 
     Order and augmentation of an epoch depend on the seed and the epoch's number alone: training that begins in the
@@ -125,7 +125,7 @@ def training_set(
         share: What this process reads of each batch.
 
     Returns:
-        Batches as of `evaluation_set`, and how many of them are one epoch.
+        Batches as of `evaluation_set`; `Share.steps` of them are one epoch.
     """
     change = augmentations.named(augment)
     inputs, labels = _inputs(examples), _labels(examples, classes)
@@ -144,7 +144,7 @@ def training_set(
         return _batched(lambda position: read(epoch, position), *layout)
 
     epochs = tf.data.Dataset.range(*epoch_range).flat_map(epoch_of)
-    return epochs.prefetch(_PARALLEL), share.steps(len(examples), batch_size)
+    return epochs.prefetch(_PARALLEL)
 
 
 def _batched(read, positions: np.ndarray, slices: np.ndarray) -> tf.data.Dataset:

@@ -11,6 +11,7 @@ from rich.console import Console
 from tlkeras.consoles import bar
 from tlkeras.engine.checkpoint import Checkpoint, Progress
 from tlkeras.engine.runs import RunFolder
+from tlkeras.leaving import Leaving
 
 
 class KeepEpoch(keras.callbacks.Callback):
@@ -31,6 +32,20 @@ class KeepEpoch(keras.callbacks.Callback):
         self._folder.write_history(self._progress.epochs)
         if self._progress.is_patience_over(self._patience):
             self.model.stop_training = True
+
+
+class LeaveWhenTold(keras.callbacks.Callback):
+    """Ends training between two steps where the process was told to leave."""
+
+    def __init__(self, leaving: Leaving):
+        super().__init__()
+        self._leaving = leaving
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._leaving.check()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._leaving.check()
 
 
 class ShowEpoch(keras.callbacks.Callback):

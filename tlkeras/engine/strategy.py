@@ -1,22 +1,35 @@
-"""Where a run computes: one device, or all GPUs of the machine through tf.distribute."""
+"""How a training uses its strategy: who reads what, and what is compiled with XLA."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
 
 from tlkeras.backbones.text import takes_texts
+from tlkeras.data.pipeline import Share
 
 
-def choose() -> tf.distribute.Strategy:
-    """Gives a `MirroredStrategy` over all GPUs where there are two or more, else the default strategy.
+def divided(
+    strategy: tf.distribute.Strategy, make: Callable[[Share], tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """Makes a set of batches of which every process reads its share, and every replica gets a slice.
 
-    GPU memory is taken as it is needed, so that another process may use the rest.
+    Args:
+        strategy: Decides who reads what.
+        make: Makes the set of batches of one process.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    return tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+    total = strategy.num_replicas_in_sync
+    if total == 1:
+        return make(Share())
+
+    def of_process(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        local = total // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        return make(Share(range(first, first + local), total))
+
+    return strategy.distribute_datasets_from_function(of_process)
 
 
 def jit_compile(model: keras.Model) -> str | bool:

@@ -15,11 +15,10 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import archives, cluster
-from tlkeras.cluster import meeting
+from tlkeras import archives, distribute
+from tlkeras.cluster.meeting import Meeting
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
-from tlkeras.spec import RunSpec
 
 # What TensorFlow raises when a worker that it wants to hear from is gone.
 _LOST = (
@@ -44,7 +43,7 @@ class Team:
         is_chief: Whether this one keeps the run folder, and speaks.
     """
 
-    def __init__(self, met: meeting.Meeting | None = None):
+    def __init__(self, met: Meeting | None = None):
         self._met = met
         self.size = met.cluster.size if met else 1
         self.index = met.cluster.index if met else 0
@@ -83,12 +82,6 @@ class Team:
                 archives.extract(packed, unpacked)
                 shutil.copytree(unpacked, target.path, dirs_exist_ok=True)
 
-    def begin(self) -> None:
-        """Leaves the ports to TensorFlow, and ends this process from now on when another one goes away."""
-        if self._met:
-            self._met.free_port()
-            self._met.watch(self._end)
-
     def share(self, make):
         """Has the chief make a value, and gives it to all."""
         return self._met.share(make) if self._met else make()
@@ -97,27 +90,34 @@ class Team:
         """Gives the part of the examples that is this process' to judge."""
         return examples[self.index :: self.size]
 
-    def together(self, rows: np.ndarray, strategy: tf.distribute.Strategy) -> np.ndarray:
+    def together(self, rows: np.ndarray) -> np.ndarray:
         """Puts the rows of all processes, each of its `part`, into the order of the whole."""
         if self.size == 1:
             return rows
+        strategy = self._strategy
+        first = self.index * (strategy.num_replicas_in_sync // self.size)
 
         def value(context):
-            return tf.constant(rows if context.replica_id_in_sync_group % self._local(strategy) == 0 else rows[:0])
+            return tf.constant(rows if context.replica_id_in_sync_group == first else rows[:0])
 
-        values = strategy.experimental_distribute_values_from_function(value)
-        gathered = strategy.gather(values, axis=0).numpy()
+        gathered = strategy.gather(strategy.experimental_distribute_values_from_function(value), axis=0).numpy()
         order = np.concatenate([np.arange(len(gathered))[index :: self.size] for index in range(self.size)])
         return gathered[np.argsort(order)]
 
-    def _local(self, strategy) -> int:
-        return strategy.num_replicas_in_sync // self.size
-
     @contextlib.contextmanager
-    def working(self) -> Iterator[None]:
-        """Words what TensorFlow raises when another process goes away."""
+    def at_work(self, devices: str) -> Iterator[tf.distribute.Strategy]:
+        """Gives the strategy. Within the block, this process ends when another one goes away.
+
+        Raises:
+            TryAgain: Another one went away, and TensorFlow noticed first.
+            TlkerasError: As `tlkeras.distribute.strategy`.
+        """
+        if self._met:
+            self._met.free_port()
+            self._met.watch(self._end)
         try:
-            yield
+            self._strategy = distribute.strategy(devices)
+            yield self._strategy
         except _LOST as error:
             if not self._met:
                 raise
@@ -131,25 +131,3 @@ class Team:
         if self._aside:
             shutil.rmtree(self._aside, ignore_errors=True)
         os._exit(error.exit_code)
-
-
-@contextlib.contextmanager
-def assemble(spec: RunSpec, timeout: float, console: Console) -> Iterator[Team]:
-    """Waits for the other workers of the cluster that the environment names; alone where it names none.
-
-    Left without an error, it waits for the others again: who is done must not go while others need it.
-
-    Raises:
-        TlkerasError: As `tlkeras.cluster.meeting.join`.
-    """
-    found = cluster.from_environment()
-    if found is None:
-        yield Team()
-        return
-    console.print(str(found))
-    # Slurm's variables are turned into the one form that TensorFlow reads.
-    os.environ["TF_CONFIG"] = found.tf_config()
-    settings = {item: value for item, value in vars(spec).items()}
-    with meeting.join(found, settings, timeout) as met:
-        yield Team(met)
-        met.wait("all is done")

@@ -11,17 +11,18 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import trainable
+from tlkeras import distribute, leaving, trainable
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
 from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import Data
 from tlkeras.engine import strategy
-from tlkeras.engine.callbacks import KeepEpoch, ShowEpoch
+from tlkeras.engine.callbacks import KeepEpoch, LeaveWhenTold, ShowEpoch
 from tlkeras.engine.checkpoint import Checkpoint
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import written_aside
+from tlkeras.leaving import Leaving
 from tlkeras.spec import RunSpec
 
 
@@ -62,13 +63,30 @@ def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, consol
     """Trains through all phases and leaves in the folder the model of the epoch with the lowest validation loss.
 
     Continues from the folder's checkpoint where there is one: the same history and the same weights result as from a
-    run that was never interrupted.
+    run that was never interrupted. Under a strategy of many replicas all of them take part in each batch.
+
+    Raises:
+        TryAgain: The process was told to leave by SIGTERM; the last finished epoch is kept.
     """
-    _Training(model, data, spec, folder, console).run()
+    _check_batches(model.distribute_strategy, data, spec)
+    with leaving.on_sigterm() as told:
+        _Training(model, data, spec, folder, console, told).run()
+
+
+def _check_batches(strategy: tf.distribute.Strategy, data: Data, spec: RunSpec) -> None:
+    devices, least = strategy.num_replicas_in_sync, min(spec.batch_size, len(data.parts["train"]))
+    if least < devices:
+        raise TlkerasError(
+            f"a batch of {least} examples cannot be divided among {devices} devices: take fewer devices, or a larger "
+            f"batch_size where there is more to learn from"
+        )
 
 
 class _Training:
-    def __init__(self, model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console):
+    def __init__(
+        self, model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console, told: Leaving
+    ):
+        self._told, self._strategy = told, model.distribute_strategy
         self._model, self._data, self._spec, self._folder, self._console = model, data, spec, folder, console
         self._checkpoint = Checkpoint(folder.checkpoints)
         self._progress = self._checkpoint.progress()
@@ -88,6 +106,7 @@ class _Training:
             self._fit(phase)
             self._progress.next_phase()
         self._checkpoint.restore_best(self._model, self._progress)
+        self._synchronize_batch_norm(False)
         with written_aside(self._folder.model_file) as aside:
             self._model.save(aside)
 
@@ -96,6 +115,7 @@ class _Training:
         if self._progress.epochs and not self._progress.epochs_of_phase:
             self._checkpoint.restore_best(self._model, self._progress)
         trainable.plan(self._model, phase.trainable, self._spec.batch_norm).apply(self._model)
+        self._synchronize_batch_norm(self._spec.sync_batch_norm)
         self._model.compile(
             optimizer=_optimizer(self._spec.optimizer, phase.learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -104,6 +124,13 @@ class _Training:
         )
         if self._progress.epochs_of_phase:
             self._checkpoint.restore_optimizer(self._model)
+        distribute.enable(self._model)
+
+    def _synchronize_batch_norm(self, synchronized: bool) -> None:
+        """Has BatchNorm that trains take its moments over all devices; it is no part of the model that is saved."""
+        for layer in self._model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = synchronized and self._strategy.num_replicas_in_sync > 1
 
     def _fit(self, phase: Phase) -> None:
         spec, data = self._spec, self._data
@@ -112,14 +139,15 @@ class _Training:
         last = begun - self._progress.epochs_of_phase + phase.epochs
         if begun >= last or self._progress.is_patience_over(spec.early_stopping):
             return
-        training, steps = pipeline.training_set(
-            data.parts["train"],
-            data.classes,
-            size,
-            spec.batch_size,
-            seed=spec.seed,
-            epoch_range=(begun, last),
-            augment=spec.augment,
+        parts, classes, batch_size = data.parts, data.classes, spec.batch_size
+        order = {"seed": spec.seed, "epoch_range": (begun, last), "augment": spec.augment}
+        steps = pipeline.Share(total=self._strategy.num_replicas_in_sync).steps(len(parts["train"]), batch_size)
+        training = strategy.divided(
+            self._strategy,
+            lambda share: pipeline.training_set(parts["train"], classes, size, batch_size, **order, share=share),
+        )
+        validation = strategy.divided(
+            self._strategy, lambda share: pipeline.evaluation_set(parts["val"], classes, size, batch_size, share)
         )
         show = ShowEpoch(self._console, last, steps)
         read = [] if size is None else [*data.parts["train"], *data.parts["val"]]
@@ -130,11 +158,12 @@ class _Training:
                 initial_epoch=begun,
                 epochs=last,
                 steps_per_epoch=steps,
-                validation_data=pipeline.evaluation_set(data.parts["val"], data.classes, size, spec.batch_size),
+                validation_data=validation,
                 class_weight=class_weights(data) if spec.class_weights == "balanced" else None,
                 verbose=0,
                 shuffle=False,
                 callbacks=[
+                    LeaveWhenTold(self._told),
                     show,
                     KeepEpoch(self._folder, self._checkpoint, self._progress, spec.early_stopping),
                     keras.callbacks.TensorBoard(self._folder.tensorboard, write_graph=False),

@@ -1,0 +1,150 @@
+"""A whole job from its spec: the data loaded, the model built and trained, by one process or by the workers of a team."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+from rich.console import Console
+
+from tlkeras import builder, consoles, distribute, trainable, weights
+from tlkeras import data as data_room
+from tlkeras import spec as specs
+from tlkeras.backbones import hub, hub_places
+from tlkeras.data import sources
+from tlkeras.data.dataset import Data
+from tlkeras.engine import train as engine
+from tlkeras.engine.runs import RunFolder
+from tlkeras.engine.team import Team
+from tlkeras.errors import TlkerasError
+from tlkeras.run import DATA, RECIPE, Run, card_of, carry_out, check_fits, record, recorded
+
+
+def train(
+    spec: specs.RunSpec,
+    output: str | os.PathLike,
+    *,
+    resume: bool = False,
+    console: Console,
+    devices: str = "auto",
+    team: Team | None = None,
+) -> Run | None:
+    """Does what a spec says, and judges the model where a team trained it.
+
+    Args:
+        spec: The spec.
+        output: The run folder.
+        resume: Continue the run in the folder, where there is one.
+        console: Where progress is shown.
+        devices: As in `tlkeras.distribute.strategy`.
+        team: The processes that train together; this one alone where not given.
+
+    Returns:
+        The run; None in a process that is not the chief of its team.
+
+    Raises:
+        TlkerasError: As `tlkeras.data.load`, `tlkeras.build` and `tlkeras.train`.
+    """
+    team = team or Team()
+    console = team.console(console)
+    with team.run_folder(output) as folder, hub_places.modules_in(folder.path):
+        run = _train(_resolved(spec, folder), folder, resume, console, devices, team)
+    return run if team.is_chief else None
+
+
+def _train(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console, devices: str, team: Team) -> Run:
+    data = None
+
+    def begin() -> bool:
+        nonlocal data
+        folder.check_usable(spec, resume)
+        if folder.is_trained:
+            return False
+        data = recorded(folder, spec) if folder.has_split else _load(spec, console)
+        if team.size > 1 and spec.weights == "imagenet":
+            weights.fetch(card_of(spec, folder))
+        return True
+
+    if not team.share(begin):
+        console.print(f"{folder.path} is trained already")
+        return Run(folder.path)
+    with _begun(spec, data, folder, team) as source:
+        team.hand_out(source, folder)
+    if not team.is_chief:
+        # Texts are in no file of their own, so that they are looked for; a file that lacks is told when it is read.
+        data = recorded(folder, spec, ("train", "val", "test") if card_of(spec, folder).task == "text" else ())
+    with team.at_work(devices) as strategy:
+        console.print(distribute.describe(strategy))
+        with strategy.scope():
+            run = carry_out(_build(spec, data.classes, console, folder), data, spec, folder, console)
+        if team.size > 1:
+            # Loaded without the strategy: each worker judges its part by itself.
+            run.model = folder.load_model()
+            run.evaluate_together(team)
+    return run
+
+
+@contextlib.contextmanager
+def _begun(spec: specs.RunSpec, data: Data | None, folder: RunFolder, team: Team) -> Iterator[RunFolder]:
+    """Gives the folder as far as it has come; what a run is to begin with is written aside."""
+    if folder.has_split or not team.is_chief:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as aside:
+        record(RunFolder(aside), card_of(spec, folder), spec, data)
+        yield RunFolder(aside)
+
+
+def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
+    """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
+    with hub_places.without_downloads():
+        spec = _resolved(spec)
+        data = _load(spec, console)
+        # A module shows its layers only when it is loaded, and its weights come with it.
+        is_module = card_of(spec).scheme == "hub"
+        built = spec if is_module else dataclasses.replace(spec, weights="random", partial=False)
+        model = _build(built, data.classes, console)
+    plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
+    return spec, data, plans
+
+
+def _resolved(spec: specs.RunSpec, folder: RunFolder | None = None) -> specs.RunSpec:
+    """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
+    card = card_of(spec, folder)
+    check_fits(spec, card.task)
+    size = spec.image_size or (card.input_size if card.task == "image" else 0)
+    changes = {"image_size": size, "data": sources.absolute(spec.data)}
+    if spec.backbone.startswith(hub.SCHEME):
+        changes["backbone"] = card.source
+    if spec.weights not in ("imagenet", "random"):
+        changes["weights"] = str(Path(spec.weights).expanduser().absolute())
+        if not Path(changes["weights"]).is_file():
+            raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
+    if spec.card:
+        changes["card"] = str(Path(spec.card).expanduser().absolute())
+    if spec.data_dir:
+        changes["data_dir"] = str(Path(spec.data_dir).expanduser().absolute())
+    return dataclasses.replace(spec, **changes)
+
+
+def _load(spec: specs.RunSpec, console: Console) -> Data:
+    task = card_of(spec).task
+    with consoles.bar(console, f"checking {task}s") as move:
+        settings = {key: getattr(spec, key) for key in DATA[1:]}
+        data = data_room.load(spec.data, task, **settings, progress=move)
+    console.print(data.summary())
+    for warning in data.warnings:
+        console.print(f"warning: {warning}")
+    return data
+
+
+def _build(spec: specs.RunSpec, classes: list[str], console: Console, folder: RunFolder | None = None) -> keras.Model:
+    engine.make_deterministic(spec.seed)
+    show = (lambda loaded: console.print(str(loaded))) if spec.partial else None
+    recipe = {**{key: getattr(spec, key) for key in RECIPE}, "backbone": card_of(spec, folder)}
+    return builder.build(classes=classes, on_load=show, **recipe)
