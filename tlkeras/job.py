@@ -1,4 +1,4 @@
-"""A whole job from its spec: the data loaded, the model built and trained, by one process or by the workers of a team."""
+"""A whole job from its spec: data loaded, model built and trained, by one process or by the workers of a team."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import PARTS, Data, Example
 from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
+from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
 from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel

@@ -91,7 +91,7 @@ class RunSpec:
     )
     mixed_precision: str = _setting(
         "none",
-        "type of the computation; auto is float16 on GPUs with tensor cores, bfloat16 on TPUs, else none",
+        "type of the computation; auto is what GPUs and TPUs are made for",
         **_one_of(*PRECISIONS),
     )
     fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
