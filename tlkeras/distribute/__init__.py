@@ -1,0 +1,19 @@
+"""Training on many devices and many machines with tf.distribute; loaded when used, so that importing it costs nothing."""
+
+import importlib
+
+_HOMES = {
+    "enable": "tlkeras.distribute.keras_trainer",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'tlkeras.distribute' has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,277 @@
+"""Keras' own `fit`, `evaluate` and `predict` under a strategy of many replicas, on one machine or on many.
+
+Stock Keras 3 fails under `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585), and under every
+strategy its loss is the mean of the replicas' means, which is another one where a batch does not divide evenly. Whatever
+is private to Keras stands in this module. It was tested with Keras 3.10.0 (TensorFlow 2.19) and 3.15.1 (2.21).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import types
+import warnings
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+from keras.src.backend.tensorflow import trainer as stock
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
+from keras.src.trainers.data_adapters import tf_dataset_adapter
+
+from tlkeras.distribute import replicas
+from tlkeras.errors import TlkerasError
+
+_TRAINER = stock.TensorFlowTrainer
+
+# What of Keras is overridden or called here, and the names of its parameters.
+_PRIVATE = (
+    (_TRAINER, "_make_function", ("self", "step_function")),
+    (_TRAINER, "_maybe_symbolic_build", ("self", "iterator", "data_batch")),
+    (_TRAINER, "_symbolic_build", ("self", "iterator", "data_batch")),
+    (_TRAINER, "_compute_loss", ("self", "x", "y", "y_pred", "sample_weight", "training")),
+    (_TRAINER, "train_step", ("self", "data")),
+    (_TRAINER, "test_step", ("self", "data")),
+    (stock.TFEpochIterator, "_get_iterator", ("self",)),
+    (stock, "reduce_per_replica", ("values", "strategy", "reduction")),
+    (TFOptimizer, "_all_reduce_sum_gradients", ("self", "grads_and_vars")),
+    (keras.Layer, "_flatten_layers", ("self", "include_self", "recursive")),
+    (tf_dataset_adapter, "make_class_weight_map_fn", ("class_weight",)),
+)
+
+
+def check_keras(private: tuple = _PRIVATE) -> None:
+    """Raises a `TlkerasError` where the installed Keras lacks something that is overridden here, or has it otherwise."""
+    for owner, name, parameters in private:
+        found = getattr(owner, name, None)
+        if found is None or tuple(inspect.signature(found).parameters) != parameters:
+            raise TlkerasError(
+                f"training on many devices was made for Keras 3.10 to 3.15; in the one installed, {name} is another: "
+                f"install one of these. Received: Keras {keras.__version__}"
+            )
+
+
+def stock_loop_works(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether Keras' own loop can reduce the scalars that a step returns; all workers must ask together."""
+    try:
+        stock.reduce_per_replica(tf.constant(1.0), strategy, "auto")
+    except ValueError:
+        return False
+    return True
+
+
+def enable(model: keras.Model) -> keras.Model:
+    """Makes `fit`, `evaluate` and `predict` of a model work, and work exactly, under the strategy of many replicas.
+
+    With it, the loss, its gradient and all metrics are those of the global batch, however it is divided: what one
+    device computes, up to rounding. A model under a strategy of one replica is left as it is. The model stays what it
+    was: its class, its config and its files know nothing of it.
+
+    A `train_step` or `test_step` of the model's own is left alone; then what it returns is averaged over the replicas.
+
+    `BatchNormalization` in training mode normalizes each replica's rows by their own moments, which makes another
+    model than one device does, unless it is made with `synchronized=True`. Its moving mean is that of the global
+    batches; its moving variance is the mean of the replicas', which lacks the variance between them.
+
+    Args:
+        model: Any model, built or not, that was made within the scope of its strategy. Compile it within the scope.
+
+    Returns:
+        The same model.
+
+    Raises:
+        TlkerasError: The model was made outside the scope, or Keras is of a version that this was not made for.
+    """
+    strategy = model.distribute_strategy
+    if strategy.num_replicas_in_sync == 1:
+        return model
+    if model._distribute_strategy is None:
+        raise TlkerasError("the model was made outside the scope of its strategy: make and compile it within the scope")
+    check_keras()
+    overrides: dict[str, Callable] = {"_maybe_symbolic_build": _maybe_symbolic_build, "fit": _fit}
+    overrides["_make_function"] = _make_checked if stock_loop_works(strategy) else _make_function
+    for name, step in (("train_step", _train_step), ("test_step", _test_step)):
+        if getattr(type(model), name) is getattr(_TRAINER, name) and name not in vars(model):
+            overrides[name] = step
+    for name, function in overrides.items():
+        setattr(model, name, types.MethodType(function, model))
+    return model
+
+
+def _train_step(self, data):
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(_with_class_weights(self, data))
+    rows = replicas.Rows(x)
+    # Weighed before the gradient is taken: with synchronized BatchNormalization, gradients cross the replicas.
+    weight = rows.fraction() * tf.distribute.get_strategy().num_replicas_in_sync
+    with tf.GradientTape() as tape:
+        y_pred, loss = _forward(self, rows, x, y, sample_weight, training=True)
+        weighed = loss * tf.cast(weight, loss.dtype)
+        if self.optimizer is not None:
+            weighed = self.optimizer.scale_loss(weighed)
+    if self.trainable_weights:
+        gradients = replicas.sum_gradients(tape.gradient(weighed, self.trainable_weights), rows)
+        with _summed_already(self.optimizer):
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+    else:
+        warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+    replicas.average_variables(_moving_statistics(self), rows)
+    return _results(self, rows, loss, x, y, y_pred, sample_weight)
+
+
+def _test_step(self, data):
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    rows = replicas.Rows(x)
+    y_pred, loss = _forward(self, rows, x, y, sample_weight, training=False)
+    return _results(self, rows, loss, x, y, y_pred, sample_weight)
+
+
+def _forward(model, rows, x, y, sample_weight, training):
+    y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
+    with _weighed_parts(model, rows, y_pred):
+        loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+    return y_pred, loss
+
+
+@contextlib.contextmanager
+def _weighed_parts(model, rows, y_pred) -> Iterator[None]:
+    """Weighs what is added to the mean loss of each output: Keras counts a batch of unknown size as one."""
+    variables = [v for metric in (model._compile_loss.metrics if model._compile_loss else ()) for v in metric.variables]
+    before = [tf.identity(variable.value) for variable in variables]
+    yield
+    if variables:
+        weight = rows.fraction() if tf.nest.flatten(y_pred)[0].shape[0] is None else tf.constant(1.0)
+        added = [tf.cast(weight, old.dtype) * (v.value - old) for v, old in zip(variables, before, strict=True)]
+        for variable, old, more in zip(variables, before, rows.or_zeros(added), strict=True):
+            variable.assign(old + more)
+
+
+def _results(model, rows, loss, x, y, y_pred, sample_weight):
+    """Updates the metrics with a replica's rows, and gives what they are over all replicas: equal on each."""
+    many = tf.distribute.get_strategy().num_replicas_in_sync
+    own = {}
+
+    def update():
+        # Keras divides every loss by the number of replicas.
+        model._loss_tracker.update_state(loss * tf.cast(many, loss.dtype), sample_weight=rows.own)
+        own.update(model.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
+
+    if type(model).compute_metrics is keras.Model.compute_metrics:
+        rows.if_any(update)
+        own.clear()
+    else:
+        update()
+    variables = {id(variable): variable for metric in model.metrics for variable in metric.variables}
+    summed = [variable for variable in variables.values() if variable.aggregation == "sum"]
+    with keras.StatelessScope(state_mapping=replicas.sum_variables(summed)):
+        return {**own, **model.get_metrics_result()}
+
+
+def _moving_statistics(model) -> list[keras.Variable]:
+    return [
+        variable
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.synchronized
+        for variable in layer.non_trainable_variables
+    ]
+
+
+@contextlib.contextmanager
+def _summed_already(optimizer) -> Iterator[None]:
+    """Keeps an optimizer from summing over the replicas what has been summed.
+
+    Keras clips, accumulates and looks for overflow before its sum, on each replica by itself; here it is done after.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    name = "_all_reduce_sum_gradients"
+    # Counted, since under MirroredStrategy the replicas are traced in threads that take turns.
+    depth = vars(optimizer).get("_tlkeras_depth", 0) + 1
+    vars(optimizer).update({"_tlkeras_depth": depth, name: lambda grads_and_vars: grads_and_vars})
+    try:
+        yield
+    finally:
+        vars(optimizer)["_tlkeras_depth"] -= 1
+        if not vars(optimizer)["_tlkeras_depth"]:
+            del vars(optimizer)["_tlkeras_depth"], vars(optimizer)[name]
+
+
+class _Loop:
+    """What stock `_make_function` takes for the model: it differs in how results of the replicas are reduced."""
+
+    def __init__(self, model, equal: bool):
+        self._model, self.distribute_strategy = model, _LocalStrategy(model.distribute_strategy, equal)
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)
+
+
+class _LocalStrategy:
+    """A strategy whose `run` gives one local value for the replicas' results; stock Keras passes it on as it is."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, equal: bool):
+        self._strategy, self._equal = strategy, equal
+
+    def run(self, function, args):
+        results = self._strategy.run(function, args=args)
+        if self._equal:
+            return keras.tree.map_structure(lambda v: self._strategy.experimental_local_results(v)[0], results)
+        return keras.tree.map_structure(lambda v: self._strategy.reduce("MEAN", v, axis=None), results)
+
+
+def _make_function(self, step_function):
+    _check_compiled(self)
+    ours = getattr(step_function, "__func__", None) in (_train_step, _test_step)
+    return _TRAINER._make_function(_Loop(self, equal=ours), step_function)
+
+
+def _make_checked(self, step_function):
+    _check_compiled(self)
+    return _TRAINER._make_function(self, step_function)
+
+
+def _check_compiled(model) -> None:
+    strategy = model.distribute_strategy
+    made = [model._loss_tracker.variables[0], *([model.optimizer.iterations] if model.optimizer else [])]
+    if any(getattr(variable.value, "distribute_strategy", None) is not strategy for variable in made):
+        raise TlkerasError(
+            "the model was compiled, or its optimizer made, outside the scope of its strategy: do both within the scope"
+        )
+    for loss in keras.tree.flatten(model.loss):
+        reduction = getattr(loss, "reduction", "mean")
+        if reduction not in ("mean", "sum_over_batch_size"):
+            raise TlkerasError(
+                f"the reduction of a loss must be sum_over_batch_size on many devices. Received: {reduction!r}"
+            )
+
+
+def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    # From the specification of the data. Stock Keras takes a batch for it, and with that an order of its own from
+    # every seeded shuffle, and it cannot reduce the batches of workers.
+    if iterator is not None:
+        spec = iterator.data_adapter.get_tf_dataset().element_spec
+        data_batch = keras.tree.map_structure(_local_spec, spec)
+    with self.distribute_strategy.scope():
+        self._symbolic_build(data_batch=data_batch)
+
+
+def _local_spec(spec):
+    if isinstance(spec, tf.NoneTensorSpec):
+        return None
+    return getattr(spec, "_value_specs", [spec])[0]
+
+
+def _fit(self, x=None, *args, class_weight=None, **options):
+    # Keras maps class weights over a dataset, which cannot be done with one that is distributed.
+    inside = class_weight is not None and isinstance(x, tf.distribute.DistributedDataset)
+    self._tlkeras_class_weight = class_weight if inside else None
+    if inside:
+        self.train_function = None
+    try:
+        return type(self).fit(self, x, *args, class_weight=None if inside else class_weight, **options)
+    finally:
+        if inside:
+            self._tlkeras_class_weight = self.train_function = None
+
+
+def _with_class_weights(model, data):
+    weights = getattr(model, "_tlkeras_class_weight", None)
+    return tf_dataset_adapter.make_class_weight_map_fn(weights)(*data) if weights else data
