@@ -1,5 +1,6 @@
 """What the tests let one worker or several do: train small models in every way, and write down what came out."""
 
+import gc
 import json
 import os
 import sys
@@ -51,7 +52,7 @@ class OwnStep(Subclassed):
 
 def convolutional(**normalization):
     inputs = keras.Input((6, 6, 2))
-    x = keras.layers.Conv2D(3, 3)(inputs)
+    x = keras.layers.Conv2D(3, 3, use_bias=False)(inputs)
     x = keras.layers.BatchNormalization(momentum=0.8, **normalization)(x)
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))
     return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(x))
@@ -121,8 +122,8 @@ def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weigh
         checks = {"x": form(*held)}
     history = model.fit(**fed, **{"epochs": EPOCHS, "verbose": 0, "shuffle": shuffle, **fit})
     return {
-        "history": {name: [float(v) for v in values] for name, values in history.history.items()},
-        "evaluate": {name: float(v) for name, v in model.evaluate(**checks, verbose=0, return_dict=True).items()},
+        "history": {name: np.array(values).tolist() for name, values in history.history.items()},
+        "evaluate": {name: np.array(v).tolist() for name, v in model.evaluate(**checks, verbose=0, return_dict=True).items()},
         "weights": [w.tolist() for w in model.get_weights()],
     }, model
 
@@ -174,13 +175,17 @@ CASES = {
 }
 
 if __name__ == "__main__":
+    # What the imports left is collected again and again otherwise, for seconds on a busy machine.
+    gc.freeze()
     strategy_now = strategy()
     folder, *names = sys.argv[1:]
     index = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
+    import time
     for name in names or CASES:
+        t0=time.time()
         try:
             result = train(**CASES[name])[0]
         except Exception as e:
             import traceback; traceback.print_exc(limit=-4)
             result = str(e)[-300:]
-        Path(folder, f"{name}-{index}.json").write_text(json.dumps(result))
+        Path(folder, f"{name}-{index}.json").write_text(json.dumps(result)); print(name, "took", round(time.time()-t0,1), flush=True)
