@@ -99,8 +99,7 @@ def enable(model: keras.Model) -> keras.Model:
 
 
 def _train_step(self, data):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(_with_class_weights(self, data))
-    rows = replicas.Rows(x)
+    rows, x, y, sample_weight = _unpack(_with_class_weights(self, data))
     # Weighed before the gradient is taken: with synchronized BatchNormalization, gradients cross the replicas.
     weight = rows.fraction() * tf.distribute.get_strategy().num_replicas_in_sync
     with tf.GradientTape() as tape:
@@ -119,10 +118,14 @@ def _train_step(self, data):
 
 
 def _test_step(self, data):
-    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    rows = replicas.Rows(x)
+    rows, x, y, sample_weight = _unpack(data)
     y_pred, loss = _forward(self, rows, x, y, sample_weight, training=False)
     return _results(self, rows, loss, x, y, y_pred, sample_weight)
+
+
+def _unpack(data):
+    rows = replicas.Rows(data)
+    return rows, *keras.utils.unpack_x_y_sample_weight(rows.or_a_blank(data))
 
 
 def _forward(model, rows, x, y, sample_weight, training):
@@ -194,33 +197,50 @@ def _summed_already(optimizer) -> Iterator[None]:
             del vars(optimizer)["_tlkeras_depth"], vars(optimizer)[name]
 
 
-class _Loop:
-    """What stock `_make_function` takes for the model: it differs in how results of the replicas are reduced."""
-
-    def __init__(self, model, equal: bool):
-        self._model, self.distribute_strategy = model, _LocalStrategy(model.distribute_strategy, equal)
-
-    def __getattr__(self, name):
-        return getattr(self._model, name)
-
-
-class _LocalStrategy:
-    """A strategy whose `run` gives one local value for the replicas' results; stock Keras passes it on as it is."""
-
-    def __init__(self, strategy: tf.distribute.Strategy, equal: bool):
-        self._strategy, self._equal = strategy, equal
-
-    def run(self, function, args):
-        results = self._strategy.run(function, args=args)
-        if self._equal:
-            return keras.tree.map_structure(lambda v: self._strategy.experimental_local_results(v)[0], results)
-        return keras.tree.map_structure(lambda v: self._strategy.reduce("MEAN", v, axis=None), results)
-
-
 def _make_function(self, step_function):
     _check_compiled(self)
-    ours = getattr(step_function, "__func__", None) in (_train_step, _test_step)
-    return _TRAINER._make_function(_Loop(self, equal=ours), step_function)
+    strategy = self.distribute_strategy
+    equal = getattr(step_function, "__func__", None) in (_train_step, _test_step)
+
+    def reduce(value):
+        return strategy.experimental_local_results(value)[0] if equal else strategy.reduce("MEAN", value, axis=None)
+
+    @tf.autograph.experimental.do_not_convert
+    def one_step(data):
+        data = keras.tree.map_structure(lambda leaf: None if isinstance(leaf, tf.experimental.Optional) else leaf, data)
+        return keras.tree.map_structure(reduce, strategy.run(step_function, args=(data,)))
+
+    @tf.autograph.experimental.do_not_convert
+    def steps(iterator):
+        outputs = one_step(iterator.get_next())
+        if self.steps_per_execution > 1:
+            outputs = _more_steps(one_step, iterator, self.steps_per_execution - 1, outputs)
+        return outputs
+
+    if not self.run_eagerly:
+        # One function: collectives of a function within a loop of another one get no keys from TensorFlow.
+        steps = tf.function(steps, reduce_retracing=True)
+
+    def function(iterator):
+        if isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator):
+            return steps(iterator)
+        for _, data in zip(range(self.steps_per_execution), iterator, strict=False):
+            outputs = one_step(data)
+        return outputs
+
+    return function
+
+
+def _more_steps(one_step, iterator, count, outputs):
+    """Runs up to `count` steps more, as long as some worker has data, and gives what the last one gave."""
+
+    def body(done, _, outputs):
+        batch = iterator.get_next_as_optional()
+        outputs = tf.cond(batch.has_value(), lambda: one_step(batch.get_value()), lambda: outputs)
+        return done + 1, batch.has_value(), outputs
+
+    start = (tf.constant(0), tf.constant(True), outputs)
+    return tf.while_loop(lambda done, more, _: (done < count) & more, body, start)[2]
 
 
 def _make_checked(self, step_function):
@@ -230,11 +250,19 @@ def _make_checked(self, step_function):
 
 def _check_compiled(model) -> None:
     strategy = model.distribute_strategy
-    made = [model._loss_tracker.variables[0], *([model.optimizer.iterations] if model.optimizer else [])]
+    made = [model._loss_tracker.variables[0], *(model.optimizer.variables[:1] if model.optimizer else ())]
     if any(getattr(variable.value, "distribute_strategy", None) is not strategy for variable in made):
         raise TlkerasError(
             "the model was compiled, or its optimizer made, outside the scope of its strategy: do both within the scope"
         )
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        raise TlkerasError(
+            "Keras cannot accumulate gradients on many devices: leave out gradient_accumulation_steps. "
+            f"Received: {optimizer.gradient_accumulation_steps}"
+        )
+    if model.jit_compile:
+        raise TlkerasError("jit_compile=True cannot be had on many devices: leave it at auto. Received: True")
     for loss in keras.tree.flatten(model.loss):
         reduction = getattr(loss, "reduction", "mean")
         if reduction not in ("mean", "sum_over_batch_size"):

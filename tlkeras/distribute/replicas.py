@@ -12,13 +12,24 @@ import tensorflow as tf
 
 
 class Rows:
-    """The rows of a global batch that one replica got: `own` of them, out of `all`, which is an all-reduce."""
+    """The rows of a global batch that one replica got: `own` of them, none where the batch was too small for all."""
 
     def __init__(self, x):
         first = next(leaf for leaf in tf.nest.flatten(x) if leaf is not None)
         self.own = tf.shape(first)[0]
-        # Whether some replica may have got none; it is known where batches have a shape of their own.
+        # It is known only where batches have a shape of their own.
         self.may_be_none = not tf.get_static_value(self.own)
+
+    def or_a_blank(self, data):
+        """Gives the data, or one row of zeros where there is none: not all kernels can do without.
+
+        With oneDNN, convolutions of no rows have the shape of what they were given. A blank counts nowhere, but in the
+        moments of a synchronized BatchNormalization.
+        """
+        if not self.may_be_none:
+            return data
+        blank = tf.nest.map_structure(_blank, data)
+        return tf.cond(self.own > 0, lambda: data, lambda: blank)
 
     def fraction(self) -> tf.Tensor:
         """Gives the part of the global batch's rows that are this replica's, 0 to 1."""
@@ -64,6 +75,13 @@ def average_variables(variables: Sequence[keras.Variable], rows: Rows) -> None:
         packed = rows.or_zeros([_pack(group) * tf.cast(fraction, group[0].dtype)])[0]
         for variable, mean in zip(group, _sum_packed(group, packed), strict=True):
             variable.assign(mean)
+
+
+def _blank(tensor):
+    if not isinstance(tensor, tf.Tensor):
+        return tensor
+    shape = tf.concat([[1], tf.maximum(tf.shape(tensor)[1:], 1)], 0)
+    return tf.ensure_shape(tf.zeros(shape, tensor.dtype), [None, *tensor.shape[1:]])
 
 
 def _by_dtype(variables: Sequence[keras.Variable]) -> list[list[keras.Variable]]:
