@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -71,28 +70,53 @@ def embedded():
     return keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(x))
 
 
-def strategy():
-    return tf.distribute.MultiWorkerMirroredStrategy() if "TF_CONFIG" in os.environ else tf.distribute.get_strategy()
+class Seen(keras.metrics.Metric):
+    """Counts how often each row was seen; the labels are the numbers of the rows."""
+
+    def __init__(self):
+        super().__init__(name="seen")
+        self.counts = self.add_variable((ROWS,), "zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.counts.assign_add(tf.reduce_sum(tf.one_hot(tf.cast(y_true[:, 0], tf.int32), ROWS), 0))
+
+    def result(self):
+        return self.counts
 
 
-def slices(x, *others, batch=BATCH, shuffle=False, by="share"):
-    """Distributes a dataset by hand: every worker makes its slice of each global batch, of whatever size."""
+def numbered(rows, seed):
+    return numbers(rows, seed)[0], np.arange(rows, dtype="float32")[:, None]
+
+
+def slices(x, *others, batch=BATCH, shuffle=False):
+    """Distributes data by hand: every worker makes its slice of each global batch, of whatever size, also none."""
 
     def make(context):
         many, index = context.num_input_pipelines, context.input_pipeline_id
         data = tf.data.Dataset.from_tensor_slices((x, *others))
         data = data.shuffle(len(x), seed=7) if shuffle else data
 
-        def take(*parts):
+        def own(*parts):
             rows = tf.shape(parts[0])[0]
-            # The first gets all but one for each other, so that small batches leave some with none.
-            cut = [max(rows - (many - 1), 0) if i == 0 else 1 for i in range(many)] if by == "first" else None
             start, stop = rows * index // many, rows * (index + 1) // many
             return tuple(part[start:stop] for part in parts)
 
-        return data.batch(batch).map(take)
+        data = data.batch(batch).map(own)
+        # Each replica takes a batch of its own: those of one machine share what its worker has.
+        here = STRATEGY.num_replicas_in_sync // many
+        return data if here == 1 else data.rebatch([-(-batch // many // here)] * here)
 
-    return strategy_now.distribute_datasets_from_function(make)
+    return STRATEGY.distribute_datasets_from_function(make)
+
+
+def files(x, y, batch=BATCH, shuffle=False):
+    """Makes three files of rows, of which workers take whole ones."""
+    for index, part in enumerate(np.split(np.concatenate([x, y], 1), [5, 21])):
+        np.savetxt(f"{FOLDER}/rows-{INDEX}-{index}.txt", part)
+    data = tf.data.Dataset.from_tensor_slices([f"{FOLDER}/rows-{INDEX}-{index}.txt" for index in range(3)])
+    data = data.interleave(tf.data.TextLineDataset, cycle_length=1).batch(batch)
+    split = data.map(lambda lines: tf.strings.to_number(tf.strings.split(lines, " ").to_tensor(shape=[None, 7])))
+    return split.map(lambda row: (row[:, :6], row[:, 6:]))
 
 
 def dataset(x, *others, batch=BATCH, shuffle=False):
@@ -100,7 +124,7 @@ def dataset(x, *others, batch=BATCH, shuffle=False):
     return (data.shuffle(len(x), seed=7) if shuffle else data).batch(batch)
 
 
-def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weights=False, shuffle=False, **fit):
+def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weights=False, shuffle=False, enabled=True, **fit):
     keras.utils.set_random_seed(3)
     x, y = data(ROWS, 1)
     held = data(CHECKS, 2)
@@ -108,8 +132,8 @@ def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weigh
         fit_data = (x, y, np.random.default_rng(5).uniform(0.5, 2, ROWS).astype("float32"))
     else:
         fit_data = (x, y)
-    with strategy_now.scope():
-        model = tlkeras.distribute.enable(make())
+    with STRATEGY.scope():
+        model = tlkeras.distribute.enable(make()) if enabled else make()
         metrics = {"metrics": ["accuracy", keras.metrics.AUC(name="auc")]}
         chosen = optimizer() if optimizer else keras.optimizers.SGD(0.3)
         model.compile(chosen, **{"loss": "binary_crossentropy", **metrics, **(compiled() if compiled else {})})
@@ -120,12 +144,20 @@ def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weigh
     else:
         fed = {"x": form(*fit_data, shuffle=shuffle), "validation_data": form(*held)}
         checks = {"x": form(*held)}
-    history = model.fit(**fed, **{"epochs": EPOCHS, "verbose": 0, "shuffle": shuffle, **fit})
+    callbacks = [
+        keras.callbacks.BackupAndRestore(f"{FOLDER}/backup-{INDEX}"),
+        keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True),
+        *([keras.callbacks.ModelCheckpoint(f"{FOLDER}/model.keras")] if INDEX == 0 else []),
+    ]
+    history = model.fit(**fed, callbacks=callbacks, **{"epochs": EPOCHS, "verbose": 0, "shuffle": shuffle, **fit})
     return {
         "history": {name: np.array(values).tolist() for name, values in history.history.items()},
         "evaluate": {name: np.array(v).tolist() for name, v in model.evaluate(**checks, verbose=0, return_dict=True).items()},
         "weights": [w.tolist() for w in model.get_weights()],
-    }, model
+        "predict": model.predict(checks["x"], batch_size=BATCH if form == "arrays" else None, verbose=0).tolist()
+        if len(model.outputs) == 1
+        else None,
+    }
 
 
 def f1():
@@ -147,6 +179,10 @@ def double(rows, seed):
 def tokens(rows, seed):
     x = np.random.default_rng(seed).integers(0, 7, (rows, 3)).astype("int32")
     return x, (x.sum(1, keepdims=True) > 9).astype("float32")
+
+
+def counted(**options):
+    return {"make": dense, "data": numbered, "compiled": lambda: {"loss": "mse", "metrics": [Seen()]}, **options}
 
 
 CASES = {
@@ -171,21 +207,26 @@ CASES = {
     "averaged": {"make": dense, "optimizer": lambda: keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.5)},
     "two_heads": {"make": two_heads, "data": double, "compiled": both},
     "embedded": {"make": embedded, "data": tokens},
-    "accumulated": {"make": dense, "optimizer": lambda: keras.optimizers.SGD(0.3, gradient_accumulation_steps=2)},
+    "seen": counted(),
+    "seen_arrays": counted(form="arrays", shuffle=True),
+    "seen_slices": counted(form=slices, shuffle=True),
+    "seen_files": counted(form=files),
+    "seen_steps": counted(form=slices, steps_per_epoch=2),
+    "own_step": {"make": OwnStep},
+    "stock": {"make": dense, "enabled": False},
 }
 
 if __name__ == "__main__":
     # What the imports left is collected again and again otherwise, for seconds on a busy machine.
     gc.freeze()
-    strategy_now = strategy()
-    folder, *names = sys.argv[1:]
-    index = json.loads(os.environ.get("TF_CONFIG", '{"task": {"index": 0}}'))["task"]["index"]
-    import time
-    for name in names or CASES:
-        t0=time.time()
+    FOLDER, devices, *names = sys.argv[1:]
+    STRATEGY = tlkeras.distribute.strategy(devices)
+    INDEX = tlkeras.distribute.worker(STRATEGY).index
+    for name in names:
         try:
-            result = train(**CASES[name])[0]
-        except Exception as e:
-            import traceback; traceback.print_exc(limit=-4)
-            result = str(e)[-300:]
-        Path(folder, f"{name}-{index}.json").write_text(json.dumps(result)); print(name, "took", round(time.time()-t0,1), flush=True)
+            result = train(**CASES[name])
+        except ValueError as error:
+            if name != "stock":
+                raise
+            result = str(error)
+        Path(FOLDER, f"{name}-{INDEX}.json").write_text(json.dumps(result))

@@ -3,7 +3,12 @@
 import importlib
 
 _HOMES = {
+    "Worker": "tlkeras.distribute.devices",
+    "describe": "tlkeras.distribute.devices",
     "enable": "tlkeras.distribute.keras_trainer",
+    "precision_for": "tlkeras.distribute.devices",
+    "strategy": "tlkeras.distribute.devices",
+    "worker": "tlkeras.distribute.devices",
 }
 
 __all__ = sorted(_HOMES)

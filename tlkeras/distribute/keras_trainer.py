@@ -64,8 +64,8 @@ def enable(model: keras.Model) -> keras.Model:
     """Makes `fit`, `evaluate` and `predict` of a model work, and work exactly, under the strategy of many replicas.
 
     With it, the loss, its gradient and all metrics are those of the global batch, however it is divided: what one
-    device computes, up to rounding. A model under a strategy of one replica is left as it is. The model stays what it
-    was: its class, its config and its files know nothing of it.
+    device computes, up to rounding. A model under a strategy of one replica is left as it is, and so is one on a TPU, which has not
+    been tried. The model stays what it was: its class, its config and its files know nothing of it.
 
     A `train_step` or `test_step` of the model's own is left alone; then what it returns is averaged over the replicas.
 
@@ -83,7 +83,7 @@ def enable(model: keras.Model) -> keras.Model:
         TlkerasError: The model was made outside the scope, or Keras is of a version that this was not made for.
     """
     strategy = model.distribute_strategy
-    if strategy.num_replicas_in_sync == 1:
+    if strategy.num_replicas_in_sync == 1 or isinstance(strategy, tf.distribute.TPUStrategy):
         return model
     if model._distribute_strategy is None:
         raise TlkerasError("the model was made outside the scope of its strategy: make and compile it within the scope")
