@@ -81,7 +81,7 @@ class Seen(keras.metrics.Metric):
         self.counts.assign_add(tf.reduce_sum(tf.one_hot(tf.cast(y_true[:, 0], tf.int32), ROWS), 0))
 
     def result(self):
-        return self.counts
+        return self.counts + 0.0
 
 
 def numbered(rows, seed):
@@ -124,7 +124,18 @@ def dataset(x, *others, batch=BATCH, shuffle=False):
     return (data.shuffle(len(x), seed=7) if shuffle else data).batch(batch)
 
 
-def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weights=False, shuffle=False, enabled=True, **fit):
+def train(
+    make,
+    data=numbers,
+    form=dataset,
+    optimizer=None,
+    compiled=None,
+    weights=False,
+    shuffle=False,
+    enabled=True,
+    saved=False,
+    **fit,
+):
     keras.utils.set_random_seed(3)
     x, y = data(ROWS, 1)
     held = data(CHECKS, 2)
@@ -144,18 +155,22 @@ def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weigh
     else:
         fed = {"x": form(*fit_data, shuffle=shuffle), "validation_data": form(*held)}
         checks = {"x": form(*held)}
-    callbacks = [
-        keras.callbacks.BackupAndRestore(f"{FOLDER}/backup-{INDEX}"),
-        keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True),
-        *([keras.callbacks.ModelCheckpoint(f"{FOLDER}/model.keras")] if INDEX == 0 else []),
-    ]
+    callbacks = []
+    if saved:
+        callbacks = [
+            keras.callbacks.BackupAndRestore(f"{FOLDER}/backup-{INDEX}"),
+            keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True),
+            *([keras.callbacks.ModelCheckpoint(f"{FOLDER}/model.keras")] if INDEX == 0 else []),
+        ]
     history = model.fit(**fed, callbacks=callbacks, **{"epochs": EPOCHS, "verbose": 0, "shuffle": shuffle, **fit})
     return {
         "history": {name: np.array(values).tolist() for name, values in history.history.items()},
-        "evaluate": {name: np.array(v).tolist() for name, v in model.evaluate(**checks, verbose=0, return_dict=True).items()},
+        "evaluate": {
+            name: np.array(v).tolist() for name, v in model.evaluate(**checks, verbose=0, return_dict=True).items()
+        },
         "weights": [w.tolist() for w in model.get_weights()],
         "predict": model.predict(checks["x"], batch_size=BATCH if form == "arrays" else None, verbose=0).tolist()
-        if len(model.outputs) == 1
+        if make is not two_heads
         else None,
     }
 
@@ -186,7 +201,7 @@ def counted(**options):
 
 
 CASES = {
-    "dense": {"make": dense},
+    "dense": {"make": dense, "saved": True},
     "arrays": {"make": dense, "form": "arrays"},
     "slices": {"make": dense, "form": slices},
     "executions": {"make": dense, "compiled": lambda: {"steps_per_execution": 3}},
