@@ -1,4 +1,4 @@
-"""Real processes that train together: one program, started once a worker, with TF_CONFIG on free ports of this machine."""
+"""Real processes that train together: one program for each worker, with TF_CONFIG on free ports."""
 
 import json
 import os

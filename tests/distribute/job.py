@@ -124,55 +124,40 @@ def dataset(x, *others, batch=BATCH, shuffle=False):
     return (data.shuffle(len(x), seed=7) if shuffle else data).batch(batch)
 
 
-def train(
-    make,
-    data=numbers,
-    form=dataset,
-    optimizer=None,
-    compiled=None,
-    weights=False,
-    shuffle=False,
-    enabled=True,
-    saved=False,
-    **fit,
-):
+def train(make, data=numbers, form=dataset, optimizer=None, compiled=None, weights=False, **options):
     keras.utils.set_random_seed(3)
-    x, y = data(ROWS, 1)
-    held = data(CHECKS, 2)
-    if weights:
-        fit_data = (x, y, np.random.default_rng(5).uniform(0.5, 2, ROWS).astype("float32"))
-    else:
-        fit_data = (x, y)
+    (x, y), held = data(ROWS, 1), data(CHECKS, 2)
+    rows = (x, y, np.random.default_rng(5).uniform(0.5, 2, ROWS).astype("float32")) if weights else (x, y)
+    shuffle = options.setdefault("shuffle", False)
     with STRATEGY.scope():
-        model = tlkeras.distribute.enable(make()) if enabled else make()
+        model = make() if options.pop("stock", False) else tlkeras.distribute.enable(make())
         metrics = {"metrics": ["accuracy", keras.metrics.AUC(name="auc")]}
         chosen = optimizer() if optimizer else keras.optimizers.SGD(0.3)
         model.compile(chosen, **{"loss": "binary_crossentropy", **metrics, **(compiled() if compiled else {})})
     if form == "arrays":
-        fed = {"x": x, "y": y, "batch_size": BATCH, "validation_data": held}
-        fed |= {"sample_weight": fit_data[2]} if weights else {}
+        fed = dict(zip(("x", "y", "sample_weight"), rows, strict=False), batch_size=BATCH, validation_data=held)
         checks = {"x": held[0], "y": held[1], "batch_size": BATCH}
+        unlabelled = {"x": held[0], "batch_size": BATCH}
     else:
-        fed = {"x": form(*fit_data, shuffle=shuffle), "validation_data": form(*held)}
-        checks = {"x": form(*held)}
-    callbacks = []
-    if saved:
-        callbacks = [
-            keras.callbacks.BackupAndRestore(f"{FOLDER}/backup-{INDEX}"),
-            keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True),
-            *([keras.callbacks.ModelCheckpoint(f"{FOLDER}/model.keras")] if INDEX == 0 else []),
-        ]
-    history = model.fit(**fed, callbacks=callbacks, **{"epochs": EPOCHS, "verbose": 0, "shuffle": shuffle, **fit})
+        fed = {"x": form(*rows, shuffle=shuffle), "validation_data": form(*held)}
+        checks = unlabelled = {"x": form(*held)}
+    callbacks = saving() if options.pop("saved", False) else []
+    fitted = model.fit(**fed, callbacks=callbacks, verbose=0, **{"epochs": EPOCHS, **options})
+    evaluated = model.evaluate(**checks, verbose=0, return_dict=True)
     return {
-        "history": {name: np.array(values).tolist() for name, values in history.history.items()},
-        "evaluate": {
-            name: np.array(v).tolist() for name, v in model.evaluate(**checks, verbose=0, return_dict=True).items()
-        },
-        "weights": [w.tolist() for w in model.get_weights()],
-        "predict": model.predict(checks["x"], batch_size=BATCH if form == "arrays" else None, verbose=0).tolist()
-        if make is not two_heads
-        else None,
+        "history": {name: np.array(values).tolist() for name, values in fitted.history.items()},
+        "evaluate": {name: np.array(value).tolist() for name, value in evaluated.items()},
+        "weights": [weights.tolist() for weights in model.get_weights()],
+        "predict": None if make is two_heads else model.predict(**unlabelled, verbose=0).tolist(),
     }
+
+
+def saving():
+    return [
+        keras.callbacks.BackupAndRestore(f"{FOLDER}/backup-{INDEX}"),
+        keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True),
+        *([keras.callbacks.ModelCheckpoint(f"{FOLDER}/model.keras")] if INDEX == 0 else []),
+    ]
 
 
 def f1():
@@ -228,7 +213,7 @@ CASES = {
     "seen_files": counted(form=files),
     "seen_steps": counted(form=slices, steps_per_epoch=2),
     "own_step": {"make": OwnStep},
-    "stock": {"make": dense, "enabled": False},
+    "stock": {"make": dense, "stock": True},
 }
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ ALL = [*USUAL, *MORE, *NUMBERED[:2], "synchronized", "own_step"]
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Gives a function that trains cases in a number of workers, and reads what each of these found; it does so once."""
+    """Gives a function that trains cases in a number of workers, once, and reads what each found."""
     done = {}
 
     def train(count, devices, names):

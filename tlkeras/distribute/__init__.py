@@ -1,4 +1,4 @@
-"""Training on many devices and many machines with tf.distribute; loaded when used, so that importing it costs nothing."""
+"""Training on many devices and many machines with tf.distribute; loaded when first used."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Which devices of which machines train: from what the user says and what the surroundings say to a tf.distribute strategy."""
+"""Which devices of which machines train: a tf.distribute strategy from what the user and the surroundings say."""
 
 from __future__ import annotations
 
@@ -86,16 +86,16 @@ def worker(strategy: tf.distribute.Strategy) -> Worker:
 def describe(strategy: tf.distribute.Strategy) -> str:
     """Says in one line what trains: `2 x CPU, MirroredStrategy`, `worker 1 of 4, chief no, 1 x CPU each, …`."""
     this = worker(strategy)
-    names = strategy.extended.worker_devices
-    kind = tf.DeviceSpec.from_string(names[0]).device_type if names and names[0] else None
-    kind = kind or ("GPU" if tf.config.get_visible_devices("GPU") else "CPU")
+    names = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
+    name = next((name for name in names if isinstance(strategy, getattr(tf.distribute, name))), None)
+    if name:
+        kind = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
+    else:
+        kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
     on = f"{strategy.num_replicas_in_sync // this.count} x {kind}"
     if this.count > 1:
         on = f"worker {this.index} of {this.count}, chief {'yes' if this.chief else 'no'}, {on} each"
-    for name in ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy"):
-        if isinstance(strategy, getattr(tf.distribute, name)):
-            return f"{on}, {name}"
-    return on
+    return f"{on}, {name}" if name else on
 
 
 def precision_for(setting: str, kind: str, capabilities: Sequence[tuple[int, int]] = ()) -> str:

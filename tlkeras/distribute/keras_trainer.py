@@ -1,8 +1,8 @@
 """Keras' own `fit`, `evaluate` and `predict` under a strategy of many replicas, on one machine or on many.
 
-Stock Keras 3 fails under `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585), and under every
-strategy its loss is the mean of the replicas' means, which is another one where a batch does not divide evenly. Whatever
-is private to Keras stands in this module. It was tested with Keras 3.10.0 (TensorFlow 2.19) and 3.15.1 (2.21).
+Stock Keras 3 fails under `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585), and under
+every strategy its loss is the mean of the replicas' means, which is another one where a batch does not divide evenly.
+Whatever is private to Keras stands in this module. It was tested with Keras 3.10.0 (TensorFlow 2.19) and 3.15.1 (2.21).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _PRIVATE = (
 
 
 def check_keras(private: tuple = _PRIVATE) -> None:
-    """Raises a `TlkerasError` where the installed Keras lacks something that is overridden here, or has it otherwise."""
+    """Raises a `TlkerasError` where the installed Keras lacks what is overridden here, or has it otherwise."""
     for owner, name, parameters in private:
         found = getattr(owner, name, None)
         if found is None or tuple(inspect.signature(found).parameters) != parameters:
@@ -64,8 +64,8 @@ def enable(model: keras.Model) -> keras.Model:
     """Makes `fit`, `evaluate` and `predict` of a model work, and work exactly, under the strategy of many replicas.
 
     With it, the loss, its gradient and all metrics are those of the global batch, however it is divided: what one
-    device computes, up to rounding. A model under a strategy of one replica is left as it is, and so is one on a TPU, which has not
-    been tried. The model stays what it was: its class, its config and its files know nothing of it.
+    device computes, up to rounding. A model under a strategy of one replica is left as it is, and so is one on a TPU,
+    which has not been tried. The model stays what it was: its class, its config and its files know nothing of it.
 
     A `train_step` or `test_step` of the model's own is left alone; then what it returns is averaged over the replicas.
 
