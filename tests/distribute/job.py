@@ -111,9 +111,9 @@ def slices(x, *others, batch=BATCH, shuffle=False):
 
 def files(x, y, batch=BATCH, shuffle=False):
     """Makes three files of rows, of which workers take whole ones."""
-    for index, part in enumerate(np.split(np.concatenate([x, y], 1), [5, 21])):
-        np.savetxt(f"{FOLDER}/rows-{INDEX}-{index}.txt", part)
-    data = tf.data.Dataset.from_tensor_slices([f"{FOLDER}/rows-{INDEX}-{index}.txt" for index in range(3)])
+    for index, part in enumerate(np.split(np.concatenate([x, y], 1), [3, 10])):
+        np.savetxt(f"{FOLDER}/rows-{len(x)}-{INDEX}-{index}.txt", part)
+    data = tf.data.Dataset.from_tensor_slices([f"{FOLDER}/rows-{len(x)}-{INDEX}-{index}.txt" for index in range(3)])
     data = data.interleave(tf.data.TextLineDataset, cycle_length=1).batch(batch)
     split = data.map(lambda lines: tf.strings.to_number(tf.strings.split(lines, " ").to_tensor(shape=[None, 7])))
     return split.map(lambda row: (row[:, :6], row[:, 6:]))
