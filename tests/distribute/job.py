@@ -186,11 +186,11 @@ def counted(**options):
 
 
 CASES = {
-    "dense": {"make": dense, "saved": True},
+    "dense": {"make": dense},
     "arrays": {"make": dense, "form": "arrays"},
     "slices": {"make": dense, "form": slices},
     "executions": {"make": dense, "compiled": lambda: {"steps_per_execution": 3}},
-    "slices_executions": {"make": dense, "form": slices, "compiled": lambda: {"steps_per_execution": 3}},
+    "slices_executions": {"make": dense, "form": slices, "saved": True, "compiled": lambda: {"steps_per_execution": 3}},
     "sequential": {"make": sequential},
     "subclassed": {"make": Subclassed},
     "metrics": {"make": dense, "compiled": f1, "weights": True},
