@@ -282,9 +282,9 @@ def _maybe_symbolic_build(self, iterator=None, data_batch=None):
 
 
 def _local_spec(spec):
-    if isinstance(spec, tf.NoneTensorSpec):
-        return None
-    return getattr(spec, "_value_specs", [spec])[0]
+    spec = getattr(spec, "_value_specs", [spec])[0]
+    # What datasets have in the place of a None has no shape.
+    return spec if hasattr(spec, "shape") else None
 
 
 def _fit(self, x=None, *args, class_weight=None, **options):
