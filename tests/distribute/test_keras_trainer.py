@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import workers
 
-from tlkeras.distribute import keras_trainer
+from tlkeras.distribute import keras_private, keras_trainer
 from tlkeras.errors import TlkerasError
 
 JOB = Path(__file__).parent / "job.py"
@@ -153,11 +153,11 @@ def test_a_model_of_one_replica_is_left_as_it_is():
 
 
 def test_what_is_private_to_keras_is_as_it_was():
-    keras_trainer.check_keras()
+    keras_private.check_keras()
 
 
 def test_another_keras_is_told_in_one_line():
     with pytest.raises(TlkerasError, match=f"_make_function is another.*Keras {keras.__version__}"):
-        keras_trainer.check_keras(((keras.Model, "_make_function", ("self", "step", "more")),))
+        keras_private.check_keras(((keras.Model, "_make_function", ("self", "step", "more")),))
     with pytest.raises(TlkerasError, match="gone is another"):
-        keras_trainer.check_keras(((keras.Model, "gone", ("self",)),))
+        keras_private.check_keras(((keras.Model, "gone", ("self",)),))

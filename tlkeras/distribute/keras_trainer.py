@@ -2,13 +2,13 @@
 
 Stock Keras 3 fails under `MultiWorkerMirroredStrategy` (https://github.com/keras-team/keras/issues/20585), and under
 every strategy its loss is the mean of the replicas' means, which is another one where a batch does not divide evenly.
-Whatever is private to Keras stands in this module. It was tested with Keras 3.10.0 (TensorFlow 2.19) and 3.15.1 (2.21).
+What is private to Keras stands in this module, and `keras_private` lists it. It was tested with Keras 3.10.0
+(TensorFlow 2.19) and 3.15.1 (2.21).
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,39 +16,13 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as stock
-from keras.src.backend.tensorflow.optimizer import TFOptimizer
 from keras.src.trainers.data_adapters import tf_dataset_adapter
 
 from tlkeras.distribute import replicas
+from tlkeras.distribute.keras_private import check_keras
 from tlkeras.errors import TlkerasError
 
 _TRAINER = stock.TensorFlowTrainer
-
-# What of Keras is overridden or called here, and the names of its parameters.
-_PRIVATE = (
-    (_TRAINER, "_make_function", ("self", "step_function")),
-    (_TRAINER, "_maybe_symbolic_build", ("self", "iterator", "data_batch")),
-    (_TRAINER, "_symbolic_build", ("self", "iterator", "data_batch")),
-    (_TRAINER, "_compute_loss", ("self", "x", "y", "y_pred", "sample_weight", "training")),
-    (_TRAINER, "train_step", ("self", "data")),
-    (_TRAINER, "test_step", ("self", "data")),
-    (stock.TFEpochIterator, "_get_iterator", ("self",)),
-    (stock, "reduce_per_replica", ("values", "strategy", "reduction")),
-    (TFOptimizer, "_all_reduce_sum_gradients", ("self", "grads_and_vars")),
-    (keras.Layer, "_flatten_layers", ("self", "include_self", "recursive")),
-    (tf_dataset_adapter, "make_class_weight_map_fn", ("class_weight",)),
-)
-
-
-def check_keras(private: tuple = _PRIVATE) -> None:
-    """Raises a `TlkerasError` where the installed Keras lacks what is overridden here, or has it otherwise."""
-    for owner, name, parameters in private:
-        found = getattr(owner, name, None)
-        if found is None or tuple(inspect.signature(found).parameters) != parameters:
-            raise TlkerasError(
-                f"training on many devices was made for Keras 3.10 to 3.15; in the one installed, {name} is another: "
-                f"install one of these. Received: Keras {keras.__version__}"
-            )
 
 
 def stock_loop_works(strategy: tf.distribute.Strategy) -> bool:
@@ -67,7 +41,8 @@ def enable(model: keras.Model) -> keras.Model:
     device computes, up to rounding. A model under a strategy of one replica is left as it is, and so is one on a TPU,
     which has not been tried. The model stays what it was: its class, its config and its files know nothing of it.
 
-    A `train_step` or `test_step` of the model's own is left alone; then what it returns is averaged over the replicas.
+    A `train_step`, `test_step` or `predict_step` of the model's own is left alone; what the first two return is then
+    averaged over the replicas.
 
     `BatchNormalization` in training mode normalizes each replica's rows by their own moments, which makes another
     model than one device does, unless it is made with `synchronized=True`. Its moving mean is that of the global
@@ -89,8 +64,9 @@ def enable(model: keras.Model) -> keras.Model:
         raise TlkerasError("the model was made outside the scope of its strategy: make and compile it within the scope")
     check_keras()
     overrides: dict[str, Callable] = {"_maybe_symbolic_build": _maybe_symbolic_build, "fit": _fit}
-    overrides["_make_function"] = _make_checked if stock_loop_works(strategy) else _make_function
-    for name, step in (("train_step", _train_step), ("test_step", _test_step)):
+    if not stock_loop_works(strategy):
+        overrides["_make_function"] = _make_function
+    for name, step in (("train_step", _train_step), ("test_step", _test_step), ("predict_step", _predict_step)):
         if getattr(type(model), name) is getattr(_TRAINER, name) and name not in vars(model):
             overrides[name] = step
     for name, function in overrides.items():
@@ -113,7 +89,8 @@ def _train_step(self, data):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
     else:
         warnings.warn("The model does not have any trainable weights.", stacklevel=2)
-    replicas.average_variables(_moving_statistics(self), rows)
+    moving = [v for layer in _normalizations(self, synchronized=False) for v in layer.non_trainable_variables]
+    replicas.average_variables(moving, rows)
     return _results(self, rows, loss, x, y, y_pred, sample_weight)
 
 
@@ -123,13 +100,20 @@ def _test_step(self, data):
     return _results(self, rows, loss, x, y, y_pred, sample_weight)
 
 
+def _predict_step(self, data):
+    rows, x, _, _ = _unpack(data)
+    y_pred = self(x, training=False) if self._call_has_training_arg else self(x)
+    return keras.tree.map_structure(lambda output: output[: rows.own], y_pred) if rows.may_be_none else y_pred
+
+
 def _unpack(data):
     rows = replicas.Rows(data)
     return rows, *keras.utils.unpack_x_y_sample_weight(rows.or_a_blank(data))
 
 
 def _forward(model, rows, x, y, sample_weight, training):
-    y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
+    with replicas.step_of(rows):
+        y_pred = model(x, training=training) if model._call_has_training_arg else model(x)
     with _weighed_parts(model, rows, y_pred):
         loss = model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
     return y_pred, loss
@@ -169,13 +153,16 @@ def _results(model, rows, loss, x, y, y_pred, sample_weight):
         return {**own, **model.get_metrics_result()}
 
 
-def _moving_statistics(model) -> list[keras.Variable]:
-    return [
-        variable
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable and not layer.synchronized
-        for variable in layer.non_trainable_variables
-    ]
+def _normalizations(model, synchronized: bool) -> list[keras.layers.BatchNormalization]:
+    layers = (layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization))
+    return [layer for layer in layers if layer.synchronized == synchronized and layer.trainable]
+
+
+def _moments(layer, inputs, mask):
+    # Stock moments count the blank row of a replica that has none.
+    if mask is None and replicas.in_a_step():
+        return replicas.moments(inputs, layer._reduction_axes)
+    return type(layer)._moments(layer, inputs, mask)
 
 
 @contextlib.contextmanager
@@ -198,7 +185,6 @@ def _summed_already(optimizer) -> Iterator[None]:
 
 
 def _make_function(self, step_function):
-    _check_compiled(self)
     strategy = self.distribute_strategy
     equal = getattr(step_function, "__func__", None) in (_train_step, _test_step)
 
@@ -243,11 +229,6 @@ def _more_steps(one_step, iterator, count, outputs):
     return tf.while_loop(lambda done, more, _: (done < count) & more, body, start)[2]
 
 
-def _make_checked(self, step_function):
-    _check_compiled(self)
-    return _TRAINER._make_function(self, step_function)
-
-
 def _check_compiled(model) -> None:
     strategy = model.distribute_strategy
     made = [model._loss_tracker.variables[0], *(model.optimizer.variables[:1] if model.optimizer else ())]
@@ -274,6 +255,9 @@ def _check_compiled(model) -> None:
 def _maybe_symbolic_build(self, iterator=None, data_batch=None):
     # From the specification of the data. Stock Keras takes a batch for it, and with that an order of its own from
     # every seeded shuffle, and it cannot reduce the batches of workers.
+    _check_compiled(self)
+    for layer in _normalizations(self, synchronized=True):
+        vars(layer)["_moments"] = types.MethodType(_moments, layer)
     if iterator is not None:
         spec = iterator.data_adapter.get_tf_dataset().element_spec
         data_batch = keras.tree.map_structure(_local_spec, spec)
