@@ -16,7 +16,7 @@ FLOORS = [
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
         *("cluster", "leaving"),
     ],
-    ["backbones", "data"],
+    ["backbones", "data", "distribute"],
     ["heads", "trainable", "builder", "precision"],
     ["engine"],
     ["metrics", "evaluate", "pictures", "report", "export", "predict"],
