@@ -51,6 +51,8 @@ _BROKEN = (
     zipfile.BadZipFile,
 )
 
+_OPCODES = {ord(op.code): pickle._Unpickler.dispatch[ord(op.code)] for op in pickletools.opcodes if op.proto <= 2}
+
 
 class _Storage(NamedTuple):
     key: str
@@ -71,9 +73,9 @@ def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
 
 
 class _TensorUnpickler(pickle._Unpickler):
-    # The unpickler in C makes as much room as a number in the file says; this one, and the opcodes of the protocol that
-    # torch writes, take what is there.
-    dispatch = {ord(op.code): pickle._Unpickler.dispatch[ord(op.code)] for op in pickletools.opcodes if op.proto <= 2}
+    # The unpickler in C makes as much room as a number in the file says, and so do opcodes above the protocol that torch
+    # writes; this one takes what is there.
+    dispatch = _OPCODES
 
     def find_class(self, module: str, name: str):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -95,7 +97,7 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a `.pth` file that holds a state dict, zipped or legacy.
 
     Returns:
-        Arrays by name in the order of the file, not to be written to, each in the shape and type that it was saved with;
+        Arrays by name in the order of the file, not to be written to, each in the shape and type that it was saved in;
         float16 and bfloat16 become float32.
 
     Raises:

@@ -213,8 +213,8 @@ def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data
     with hub_places.without_downloads():
         spec = _resolved(spec)
         data = _load(spec, console)
-        # Files of the user's are read, to see whether they fit. A module shows its layers only when it is loaded, and its
-        # weights come with it.
+        # The user's own files are read, to see whether they fit. A module shows its layers only when it is loaded, and
+        # its weights come with it.
         is_fetched = spec.weights == "imagenet" and _card(spec).scheme in ("keras", "pypi")
         built = dataclasses.replace(spec, weights="random") if is_fetched else spec
         model = _build(built, data.classes, console)
