@@ -73,7 +73,7 @@ def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
 
 
 class _TensorUnpickler(pickle._Unpickler):
-    # The unpickler in C makes as much room as a number in the file says, and so do opcodes above the protocol that torch
+    # The unpickler in C makes as much room as a number in the file says, and so do opcodes of later protocols than torch
     # writes; this one takes what is there.
     dispatch = _OPCODES
 

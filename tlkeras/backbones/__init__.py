@@ -103,6 +103,8 @@ def load(
     if card.scheme == "hub":
         return _load_module(card, weights, image_size, recipe, partial)
     if card.task == "text":
+        if partial:
+            raise TlkerasError(f"partial: {card.name!r} takes texts, and its weights from a file whole or not at all")
         return _load_text(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:

@@ -85,7 +85,7 @@ def load_weights(model: keras.Model, path: str | Path, card: Card, partial: bool
         if misfits and not (partial and len(misfits) < len(wanted)):
             raise _refused(path, card, misfits, len(wanted), partial)
         arrays = {name: [np.asarray(array) for array in saved[name]] for name in wanted if name not in misfits}
-    if wrong := [name for name, values in arrays.items() if not all(map(_is_finite, values))]:
+    if wrong := [name for name, values in arrays.items() if not all(map(is_finite, values))]:
         raise TlkerasError(f"the weights in {path} are damaged: NaN, or beyond float32, in layers {', '.join(wrong)}")
     for name, values in arrays.items():
         set_weights(wanted[name], values)
@@ -97,6 +97,12 @@ def set_weights(layer: keras.layers.Layer, values: Sequence[np.ndarray]) -> None
     layer.set_weights(values)
     if isinstance(layer, keras.layers.Normalization):
         layer.finalize_state()
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Says whether all values are numbers that float32 can hold."""
+    # No comparison holds for NaN.
+    return bool(np.all(np.abs(values) <= np.finfo(np.float32).max))
 
 
 def _misfits(wanted: Mapping[str, keras.layers.Layer], saved: Mapping[str, Sequence]) -> dict[str, str]:
@@ -112,11 +118,6 @@ def _misfits(wanted: Mapping[str, keras.layers.Layer], saved: Mapping[str, Seque
 def _fits(array, weight: keras.Variable) -> bool:
     kinds = "f" if keras.backend.is_float_dtype(weight.dtype) else "iub"
     return array.shape == tuple(weight.shape) and array.dtype.kind in kinds
-
-
-def _is_finite(values: np.ndarray) -> bool:
-    # No comparison holds for NaN.
-    return bool(np.all(np.abs(values) <= np.finfo(np.float32).max))
 
 
 def _refused(path: Path, card: Card, misfits: Mapping[str, str], count: int, partial: bool) -> TlkerasError:
