@@ -73,8 +73,8 @@ def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
 
 
 class _TensorUnpickler(pickle._Unpickler):
-    # The unpickler in C makes as much room as a number in the file says, and so do opcodes of later protocols than torch
-    # writes; this one takes what is there.
+    # The unpickler in C makes as much room as a number in the file says, and so do opcodes of later protocols than that
+    # of torch; this one takes what is there.
     dispatch = _OPCODES
 
     def find_class(self, module: str, name: str):

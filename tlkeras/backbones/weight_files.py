@@ -123,9 +123,9 @@ def _fits(array, weight: keras.Variable) -> bool:
 def _refused(path: Path, card: Card, misfits: Mapping[str, str], count: int, partial: bool) -> TlkerasError:
     if partial:
         return TlkerasError(f"nothing in {path} fits {card.name!r} by name and shape:{_lines(misfits)}")
-    then = " (--partial takes what fits)" if len(misfits) < count else ""
+    then = "\n--partial takes what fits" if len(misfits) < count else ""
     return TlkerasError(
-        f"the weights in {path} do not fit {card.name!r} in {len(misfits)} of {count} layers{then}:{_lines(misfits)}"
+        f"the weights in {path} do not fit {card.name!r} in {len(misfits)} of {count} layers:{_lines(misfits)}{then}"
     )
 
 
