@@ -138,7 +138,7 @@ def changed(path, change):
 OUTSIDE = {
     "is a link to another file": lambda g: g.update({"0": h5py.ExternalLink("other.h5", "/0")}),
     "has its values in another file": lambda g: g.create_dataset(
-        "0", (3, 3, 3, 32), "f4", external=[("/etc/passwd", 0, 64)]
+        "0", (3, 3, 3, 32), "f4", external=[("/etc/passwd", 0, 3456)]
     ),
     "has its values in another file ": lambda g: g.create_virtual_dataset("0", h5py.VirtualLayout((3, 3, 3, 32), "f4")),
     "is packed in chunks larger than itself": lambda g: g.create_dataset(
@@ -148,11 +148,10 @@ OUTSIDE = {
 
 
 @pytest.mark.parametrize("message", OUTSIDE)
-@pytest.mark.parametrize("partial", [False, True])
-def test_values_from_outside_the_file(lite0_file, message, partial):
+def test_values_from_outside_the_file(lite0_file, message):
     changed(lite0_file, OUTSIDE[message])
     with pytest.raises(TlkerasError, match=rf"lite0.weights.h5 refused: '.*/vars/0' {message.strip()}"):
-        load(LITE0, lite0_file, 32, partial=partial)
+        load(LITE0, lite0_file, 32, partial=True)
 
 
 def test_values_from_outside_a_keras_file(lite0_file, tmp_path):
@@ -185,8 +184,7 @@ def test_values_that_are_no_floats(lite0_file, dtype, name):
     assert "stem_conv" in load(LITE0, lite0_file, 32, partial=True).loaded.left
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -1e39])
-@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize(("value", "partial"), [(np.nan, False), (np.inf, True), (-1e39, False)])
 def test_values_that_are_not_finite(lite0_file, value, partial):
     changed(lite0_file, lambda group: group.update({"0": np.full((3, 3, 3, 32), value)}))
     with pytest.raises(TlkerasError, match=r"lite0.weights.h5 are damaged: .* in layers stem_conv$"):
