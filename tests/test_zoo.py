@@ -123,6 +123,22 @@ def test_other_weights_do_not_inherit_a_checksum(own_zoo):
     assert zoo.card("mine").sha256 is None and zoo.card("mine").top1 is None
 
 
+def test_other_weights_are_those_of_the_same_network(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("resnet50", 'source = "file:mine.weights.h5"'))
+    theirs = extending("mine", 'source = "file:theirs.weights.h5"').replace('name = "mine"', 'name = "theirs"')
+    (own_zoo / "theirs.toml").write_text(theirs)
+    for name in ("mine", "theirs"):
+        assert zoo.card(name).network == "keras:ResNet50" and zoo.card(name).application == "ResNet50"
+        assert zoo.card(name).source == f"file:{own_zoo}/{name}.weights.h5" and zoo.card(name).url is None
+    assert zoo.card("resnet50").network is None and not zoo.card("efficientnet_lite0").application
+
+
+def test_network_is_for_files(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("resnet50", 'network = "keras:ResNet50"'))
+    with pytest.raises(TlkerasError, match="'network': only for file: cards"):
+        zoo.cards()
+
+
 def test_extending_what_is_not_there(own_zoo):
     (own_zoo / "mine.toml").write_text(extending("resnet51"))
     with pytest.raises(TlkerasError, match=r"mine\.toml: card 'mine', key 'extends': .*Did you mean 'resnet50'"):

@@ -76,7 +76,8 @@ def by_name(found: Iterable[Entry]) -> dict[str, Entry]:
 def extended(entry: Entry, known: Mapping[str, Entry]) -> dict[str, Any]:
     """Gives the values of an entry over those of the card that it `extends`, and that one's in turn; own keys win.
 
-    Where `source` is its own, what the other card says of its weights (hashes, address, accuracy) is not taken over.
+    Where `source` is its own, what the other card says of its weights (hashes, address, accuracy) is not taken over;
+    a file of weights is one of the other's `network`.
     """
     chain, values = [entry.values["name"]], dict(entry.values)
     while (other := values.pop("extends", None)) is not None:
@@ -86,9 +87,16 @@ def extended(entry: Entry, known: Mapping[str, Entry]) -> dict[str, Any]:
         if not isinstance(other, str) or other not in known:
             raise TlkerasError(f"{where}: {unknown_name('card', other, known)}")
         left_out = ("name", *_OF_THE_WEIGHTS) if "source" in values else ("name",)
-        values = {key: value for key, value in known[other].values.items() if key not in left_out} | values
+        theirs = known[other].values
+        if _is_of(values, "file") and _is_of(theirs, "keras"):
+            theirs = {**theirs, "network": theirs["source"]}
+        values = {key: value for key, value in theirs.items() if key not in left_out} | values
         chain.append(other)
     return values
+
+
+def _is_of(values: Mapping[str, Any], scheme: str) -> bool:
+    return str(values.get("source", "")).startswith(f"{scheme}:")
 
 
 def movable_text(path: Path) -> str:

@@ -103,6 +103,8 @@ def load(
     if card.scheme == "hub":
         return _load_module(card, weights, image_size, recipe, partial)
     if card.task == "text":
+        if partial:
+            raise TlkerasError(f"partial: {card.name!r} takes texts, and its weights from a file whole or not at all")
         return _load_text(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:
@@ -111,15 +113,16 @@ def load(
         raise TlkerasError(f"partial: needs a file of weights. Received: weights {weights!r}")
     image = keras.Input((size, size, 3), name="image", dtype="float32")
     x = Preprocess(card.to_dict(), recipe, name="preprocess")(image)
-    if card.scheme == "keras":
-        built = keras_applications.build(x, card, _imagenet(card) if weights == "imagenet" else None)
+    by_keras = card.scheme == "keras" and weights == "imagenet"
+    if card.application:
+        built = keras_applications.build(x, card, _imagenet(card) if by_keras else None)
         model = keras.Model(built.inputs[0], built.outputs[0], name=card.name)
     elif card.family in _FAMILIES:
         model = keras.Model(image, _FAMILIES[card.family](x, card), name=card.name)
-        if weights == "imagenet":
-            load_weights(model, weight_cache.fetch(card), card)
     else:
         raise unknown_name(f"family of a {card.scheme}: card", card.family, _FAMILIES)
+    if weights == "imagenet" and not by_keras:
+        load_weights(model, weight_cache.fetch(card), card)
     loaded = None if weights in _NO_FILES else load_weights(model, weights, card, partial)
     return Backbone(model, card, stages_of(model.layers, card), loaded)
 
