@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -47,5 +49,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if run.returncode != 0 or len(wheels) != 1:
         said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()] or ["nothing"]
-        raise TlkerasError(f"'pip download {requirement}' said: {said[-1]}. Check pip's index and network")
+        is_full = os.strerror(errno.ENOSPC) in run.stderr
+        cure = f"Make room in {folder} and $TMPDIR" if is_full else "Check pip's index and network"
+        raise TlkerasError(f"'pip download {requirement}' said: {said[-1]}. {cure}")
     return wheels[0]
