@@ -114,6 +114,12 @@ def test_links_and_devices_in_a_zip(tmp_path, mode, word):
     assert f"member 'bad' is a {word}" in refusal(write_zip(tmp_path / "a.zip", (item, "/etc/passwd")))
 
 
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TlkerasError, match=f"{tmp_path}/file is a file where a folder should be"):
+        extract(good(tmp_path, ".tar"), tmp_path / "file" / "out")
+
+
 def test_names_given_twice(tmp_path):
     assert "member './a' is there twice" in refusal(
         write_tar(tmp_path / "a.tar", tar_member("a", b"1"), tar_member("./a", b"2"))

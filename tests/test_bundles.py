@@ -203,6 +203,12 @@ def test_weights_of_another_network_of_keras_are_not_written_over(made):
     refused(path, "is there already and is another")
 
 
+def test_a_file_where_a_folder_should_be(made):
+    put(modules.kept(), b"")
+    with pytest.raises(TlkerasError, match="modules is a file where a folder should be"):
+        unbundle.load(made[0])
+
+
 def test_a_bundle_without_cards(made):
     rewrite(made[0], lambda manifest: manifest.update(cards=[], files={}))
     refused(made[0], "it has no cards")

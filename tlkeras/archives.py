@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, os_reason
 from tlkeras.files import folder_aside
 
 # What may come out of one archive. Weights hardly shrink when they are packed; below the harmless size any ratio is
@@ -83,8 +83,7 @@ def extract(
     except _BROKEN as error:
         raise TlkerasError(f"archive {archive} is damaged, or no .tar, .tar.gz or .zip: {error}") from None
     except OSError as error:
-        why = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-        raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: {why}") from None
+        raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: {os_reason(error)}") from None
 
 
 def read_member(archive: Path, name: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tlkeras import card_files, checksums, modules, weights, zoo
 from tlkeras.archives import extract
 from tlkeras.bundles import FORMAT, MANIFEST
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, os_reason
 from tlkeras.files import UNFINISHED, atomic_write, folder_aside, written_aside
 from tlkeras.places import bundled_zoo, cache_folder
 from tlkeras.zoo import Card
@@ -171,4 +171,4 @@ def _place(placing: _Placing) -> None:
     except OSError as error:
         # Another process may have imported the same.
         if not _is_there(placing):
-            raise TlkerasError(f"{target} cannot be written: {error.strerror or error}") from None
+            raise TlkerasError(f"{target} cannot be written: {os_reason(error)}") from None

