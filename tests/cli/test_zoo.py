@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -79,22 +80,20 @@ def test_list(zoo_command, mine):
 
 def test_show(zoo_command, mine):
     assert "keras:ResNet50" in zoo_command("show", "resnet50")
-    assert (
-        json.loads(zoo_command("show", "mine", "--json", "--card", mine))["source"]
-        == f"file:{mine.parent}/mine.weights.h5"
-    )
+    shown = json.loads(zoo_command("show", "mine", "--json", "--card", mine))
+    assert shown["source"] == f"file:{mine.parent}/mine.weights.h5"
 
 
 def test_add(zoo_command, refusal, mine, places, weights_of_lite0, capsys, monkeypatch):
     monkeypatch.setenv("TLKERAS_ZOO", str(places / "later" / "zoo"))
-    path = shutil.copy(weights_of_lite0, mine.parent)
+    path = Path(shutil.copy(weights_of_lite0, mine.parent))
     assert str(places / "later" / "zoo" / "mine.toml") in zoo_command("add", mine)
     assert zoo.card("mine").source == f"file:{mine.parent}/mine.weights.h5"
     assert zoo_command("fetch", "mine") == f"mine: {path}\n" and "good" in zoo_command("verify")
     assert "is there already" in refusal("zoo", "add", mine)
     assert "two cards are named 'mine'" in refusal("zoo", "add", shutil.copy(mine, mine.with_name("other.toml")))
     assert [path.name for path in (places / "later" / "zoo").iterdir()] == ["mine.toml"]
-    with open(path, "r+b") as file:
+    with path.open("r+b") as file:
         file.seek(5_000_000)
         file.write(b"changed")
     assert "not those on the card of 'mine'" in refusal("zoo", "bundle", places / "b.tar", "mine")
@@ -176,6 +175,16 @@ def test_mistakes(refusal, places):
     assert "nothing named" in refusal("zoo", "fetch")
     assert "there is no archive" in refusal("zoo", "fetch", "--from-bundle", places / "none.tar")
     assert "none.toml" in refusal("zoo", "list", "--card", places / "none.toml")
+
+
+def test_a_full_disk_where_there_is_no_run():
+    if not Path("/dev/full").exists():
+        pytest.skip("needs the device /dev/full")
+    program = "from tlkeras.cli import main; main(['zoo', 'list', '--json'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0].endswith("no space left on the device; make room and try again")
 
 
 def test_import_without_any_network(zoo_command, mine, places, monkeypatch):
