@@ -151,7 +151,7 @@ def _ask(request: urllib.request.Request):
 
 def _receive(answer, partial: Path, done: int, wanted: _Wanted) -> None:
     length = answer.headers.get("Content-Length", "")
-    total = done + int(length) if length.isdecimal() else None
+    total = done + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
     try:
         with partial.open("ab") as file:
             while chunk := _read(answer):

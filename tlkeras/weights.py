@@ -93,19 +93,19 @@ def fetch(card: Card, console: Console | None = None) -> Path:
         _fetch_url(card, path, console or consoles.make())
     elif card.scheme != "file":
         raise TlkerasError(f"the weights of {card.name!r} are no file to be fetched. Received: source {card.source!r}")
-    else:
-        _check_format(card, path)
+    elif not path.is_file():
+        raise TlkerasError(f"the weights of {card.name!r} are not there: {path} is no file")
     if wrong := difference(path, card.sha256, card.md5):
         cure = "delete the file and it is fetched again" if card.scheme != "file" else "mend the file or the card"
         if path.is_relative_to(bundled_zoo()):
             cure = "delete the file and import the bundle again"
         raise TlkerasError(f"the weights {path} are not those on the card of {card.name!r} ({wrong}): {cure}")
+    if card.scheme == "file":
+        _check_format(card, path)
     return path
 
 
 def _check_format(card: Card, path: Path) -> None:
-    if not path.is_file():
-        raise TlkerasError(f"the weights of {card.name!r} are not there: {path} is no file")
     if path.suffix not in _BEGINNINGS:
         raise unknown_name(f"suffix of weights, card {card.name!r}, file {path}", path.suffix, _BEGINNINGS)
     with path.open("rb") as file:

@@ -135,7 +135,7 @@ def test_add_refuses_what_is_not_right(refusal, mine, places):
     ("changes", "message"),
     [
         ("features = 7", "card 'wrong', key 'features': it is 1280. Received: 7"),
-        ('extends = "efficientnet_lite0"\nfeatures = 7', "key 'parameters' (or 'features', by which 7 go out): it is"),
+        ('extends = "efficientnet_lite0"\nfeatures = 7', " with features = 7: one of the two is wrong"),
         ("parameters = 7", "key 'parameters': it is 2257984. Received: 7"),
         ('stages = ["Conv1.*"]', "is in no stage"),
         ("arguments = { mode = 1 }", "key 'arguments': only for hub: cards"),

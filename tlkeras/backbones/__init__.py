@@ -79,10 +79,10 @@ def check(card: Card) -> None:
     for key, value in found.items():
         if value != getattr(card, key):
             # A network that is written here is built with the features on the card, be they right or wrong.
-            where = f"card {card.name!r}, key {key!r}"
-            if key == "parameters" and card.scheme != "keras":
-                where += f" (or 'features', by which {card.features} go out)"
-            raise TlkerasError(f"{where}: it is {value}. Received: {getattr(card, key)}")
+            with_it = "" if card.scheme == "keras" else f" with features = {card.features}: one of the two is wrong"
+            raise TlkerasError(
+                f"card {card.name!r}, key {key!r}: it is {value}{with_it}. Received: {getattr(card, key)}"
+            )
     if card.scheme == "file":
         load(card)
 

@@ -76,7 +76,8 @@ def find(handle: str, name: str, sha256: str | None = None) -> Path:
     for place in (beside, _seen.get(sha256)):
         if place and (place / GRAPH).is_file():
             if sha256 in (None, graph_sha256(place)):
-                modules.guard_copy(place)
+                if place == beside:
+                    modules.guard_copy(place)
                 return place
             tried.append(f"{place} holds another module")
         elif place and place == beside and place.parent.is_dir():
