@@ -69,10 +69,17 @@ def test_own_folder(own_zoo):
     assert zoo.card("my_net").scheme == "keras"
 
 
-def test_own_folder_that_is_none(monkeypatch):
-    monkeypatch.setenv("TLKERAS_ZOO", "/does/not/exist")
-    with pytest.raises(TlkerasError, match=r"TLKERAS_ZOO.*'/does/not/exist'"):
+def test_own_folder_that_is_none(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path / "file"))
+    with pytest.raises(TlkerasError, match=r"TLKERAS_ZOO.*/file is a file"):
         zoo.cards()
+
+
+def test_own_folder_that_is_not_there_yet(monkeypatch, tmp_path):
+    known = zoo.cards()
+    monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path / "later"))
+    assert zoo.cards() == known and not (tmp_path / "later").exists()
 
 
 def test_name_given_twice_cites_both_files(own_zoo):

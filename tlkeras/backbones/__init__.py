@@ -63,10 +63,12 @@ def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str =
 def check(card: Card) -> None:
     """Builds the backbone of a card, with random weights, to see whether the card tells the truth.
 
-    A module of TF-Hub is asked for neither features nor parameters, and one at an address is not fetched.
+    A module of TF-Hub is asked for neither features nor parameters, and one at an address is not fetched. Weights that
+    lie in a file on this machine are loaded.
 
     Raises:
-        TlkerasError: It cannot be built, its stages do not cover it, or features or parameters are others.
+        TlkerasError: It cannot be built, its stages do not cover it, features or parameters are others, or the file of
+            weights does not fit.
     """
     if card.scheme == "hub":
         if not hub_places.is_address(card.source.removeprefix(hub.SCHEME)):
@@ -76,7 +78,13 @@ def check(card: Card) -> None:
     found = {"features": model.output_shape[-1], "parameters": model.count_params()}
     for key, value in found.items():
         if value != getattr(card, key):
-            raise TlkerasError(f"card {card.name!r}, key {key!r}: it is {value}. Received: {getattr(card, key)}")
+            # A network that is written here is built with the features on the card, be they right or wrong.
+            with_it = "" if card.application else f" with features = {card.features}: one of the two is wrong"
+            raise TlkerasError(
+                f"card {card.name!r}, key {key!r}: it is {value}{with_it}. Received: {getattr(card, key)}"
+            )
+    if card.scheme == "file":
+        load(card)
 
 
 def load(
