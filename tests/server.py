@@ -18,6 +18,7 @@ class Server(ThreadingHTTPServer):
     """Gives `content` for every path.
 
     Attributes:
+        silences: After how many of the first answers that are cut to keep the connection and say nothing.
         cuts: After how many bytes to break off, an answer each; None is not at all, as when the list is used up.
         status: Sent instead of the content where it is not 200.
         requests: What was asked: the request line and the headers of each.
@@ -28,7 +29,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, content=b"", certificate=None):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content, self.etag, self.ranges, self.status, self.cuts = content, '"1"', True, 200, []
-        self.sent_length, self.location, self.requests = True, None, []
+        self.sent_length, self.location, self.requests, self.silences = True, None, [], 0
         self.scheme = "https" if certificate else "http"
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -68,6 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
         cut = server.cuts.pop(0) if server.cuts else None
         with contextlib.suppress(OSError):
             self.wfile.write(body[:cut])
+            if cut is not None and server.silences:
+                server.silences -= 1
+                self.rfile.read(1)  # Until the client goes.
         self.close_connection = True
 
     def _start(self):

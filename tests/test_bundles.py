@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tlkeras import bundles, card_files, checksums, consoles, unbundle, weights, zoo
+from tlkeras import bundles, card_files, checksums, consoles, modules, unbundle, weights, zoo
 from tlkeras.errors import TlkerasError
 
-CONTENT = b"the weights"
+CONTENT = b"\x89HDF\r\n\x1a\n the weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 HANDLE = "https://modules.example/encoder/1"
 
@@ -68,7 +68,7 @@ def test_everything_arrives(made):
         assert weights.fetch(zoo.card(name)).read_bytes() == CONTENT
     local = weights.cached_path(zoo.card("local"))
     assert local.parent == weights.cache_folder() / "modules"
-    for folder in (weights.module_folder(HANDLE), local):
+    for folder in (modules.folder_of(HANDLE), local):
         assert set(checksums.of_folder(folder)) == {"saved_model.pb", "variables/variables.index"}
     for one in cards:
         assert replace(zoo.card(one.name), source=one.source, sha256=one.sha256) == one
@@ -156,7 +156,8 @@ def forged(manifest):
 LIES = {
     "format": (lambda m: m.update(format=2), "its format is 2"),
     "no cards": (lambda m: m.pop("cards"), "manifest.json is damaged"),
-    "no list": (lambda m: m.update(cards=5), "manifest.json is damaged"),
+    "no list": (lambda m: m.update(cards=5), "manifest.json is damaged: it is none that"),
+    "files": (lambda m: m["files"].update(x=5), "manifest.json is damaged: it is none that"),
     "sizes": (lambda m: m["files"]["weights/keras/keras.h5"].update(size=5), "'weights/keras/keras.h5' is not what"),
     "hashes": (lambda m: m["files"]["weights/keras/keras.h5"].update(sha256="0" * 64), "is not what its manifest"),
     "missing": (lambda m: m["files"].update(x={"size": 1, "sha256": "0" * 64}), "'x' is not what its manifest.json"),
@@ -200,6 +201,37 @@ def test_weights_of_another_network_of_keras_are_not_written_over(made):
     path, cards = made
     put(weights.cached_path(cards[1]), b"of another network")
     refused(path, "is there already and is another")
+
+
+def test_a_file_where_a_folder_should_be(made):
+    put(modules.kept(), b"")
+    with pytest.raises(TlkerasError, match="modules is a file where a folder should be"):
+        unbundle.load(made[0])
+
+
+def test_a_bundle_without_cards(made):
+    rewrite(made[0], lambda manifest: manifest.update(cards=[], files={}))
+    refused(made[0], "it has no cards")
+
+
+def test_an_absurdly_large_manifest_is_not_unpacked(made):
+    with tarfile.open(made[0], "w") as archive:
+        member = tarfile.TarInfo("manifest.json")
+        member.size = 2**24 + 1
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    refused(made[0], "'manifest.json' unpacks to absurdly many bytes: 16,777,216 at most")
+
+
+def test_a_mistake_in_the_zoo_is_not_blamed_on_the_bundle(made, monkeypatch):
+    monkeypatch.setenv("TLKERAS_ZOO", str(made[0]))
+    with pytest.raises(TlkerasError) as error:
+        unbundle.load(made[0])
+    assert "refused" not in str(error.value) and "TLKERAS_ZOO" in str(error.value)
+
+
+def test_a_zoo_that_is_not_there_yet_hinders_no_import(made, monkeypatch):
+    monkeypatch.setenv("TLKERAS_ZOO", str(made[0].with_name("later")))
+    assert "wheel" in unbundle.load(made[0])
 
 
 def test_no_bundle(made):

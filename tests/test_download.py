@@ -82,6 +82,35 @@ def test_it_is_resumed_as_long_as_it_leads_further(server, target):
     assert only(target)
 
 
+def test_a_server_that_sends_next_to_nothing_is_given_up(server, target):
+    server.cuts = [1000] * 100
+    assert "20 attempts led no further than 20,000 bytes" in failure(server, target)
+    assert len(server.requests) == 20
+    server.cuts = []
+    download(f"{server.url}/weights.h5", target, sha256=SHA256)
+    assert only(target) and ranges(server)[-1] == "bytes=20000-"
+
+
+@pytest.mark.parametrize("sent_length", [True, False])
+def test_more_than_is_let_in_leaves_nothing(server, target, sent_length):
+    server.sent_length = sent_length
+    assert "more than the 500,000 bytes that are let in" in failure(server, target, most_bytes=500_000)
+    assert not list(target.parent.iterdir())
+
+
+def test_what_a_silent_server_sent_before_is_kept(server, target, monkeypatch):
+    monkeypatch.setattr("tlkeras.download._TIMEOUT", 0.2)
+    server.cuts, server.silences, said = [1000], 1, []
+    download(f"{server.url}/weights.h5", target, sha256=SHA256, say=said.append)
+    assert only(target) and ranges(server) == [None, "bytes=1000-"]
+    assert said == [f"{server.url}/weights.h5: timed out; trying again, 1,000 bytes are here"]
+
+
+def test_redirections_in_a_circle(server, target):
+    server.status, server.location = 302, f"{server.url}/weights.h5"
+    assert "infinite loop" in failure(server, target)
+
+
 @pytest.mark.parametrize("change", [{"ranges": False}, {"etag": None}, {"etag": 'W/"1"'}])
 def test_without_resuming_it_starts_over(server, target, change):
     vars(server).update(change)

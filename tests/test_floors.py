@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "tlkeras"
 # Rooms by floor; a room may import from its own floor and from those below.
 FLOORS = [
     [
-        *("errors", "files", "versions", "consoles", "places", "card_files", "zoo", "pth", "spec"),
+        *("errors", "files", "versions", "consoles", "places", "modules", "card_files", "zoo", "pth", "spec"),
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
         *("cluster", "leaving"),
     ],

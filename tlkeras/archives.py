@@ -9,11 +9,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, os_reason
 from tlkeras.files import folder_aside
 
 # What may come out of one archive. Weights hardly shrink when they are packed; below the harmless size any ratio is
@@ -47,11 +47,23 @@ class _Member(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
-def extract(archive: Path, folder: Path) -> None:
+def extract(
+    archive: Path,
+    folder: Path,
+    *,
+    limits: Mapping[str, int] | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> None:
     """Unpacks a .tar, .tar.gz or .zip file, told by its content, into a folder that does not exist yet or is empty.
 
     Only plain files and folders come out, with plain permissions. Refused are names that are absolute or lead out of
     the folder, links, devices, names given twice, and archives that unpack to absurdly many or large files.
+
+    Args:
+        archive: The file.
+        folder: Where its content is to stand.
+        limits: The most bytes of certain members, by their names.
+        check: Called with the folder of what came out before that stands in its place; refuses it by a TlkerasError.
 
     Raises:
         TlkerasError: The archive is refused or damaged, or the folder cannot be written; nothing is left of it then.
@@ -63,26 +75,28 @@ def extract(archive: Path, folder: Path) -> None:
         raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: it exists already")
     try:
         with folder_aside(folder) as aside:
-            _unpack(archive, aside)
+            _unpack(archive, aside, limits or {})
+            if check:
+                check(aside)
     except TlkerasError as error:
         raise TlkerasError(f"archive {archive} refused: {error}") from None
     except _BROKEN as error:
         raise TlkerasError(f"archive {archive} is damaged, or no .tar, .tar.gz or .zip: {error}") from None
     except OSError as error:
-        raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: {error.strerror or error}") from None
+        raise TlkerasError(f"archive {archive} cannot be unpacked to {folder}: {os_reason(error)}") from None
 
 
 def read_member(archive: Path, name: str) -> bytes:
     """Reads one member of a zip; a TlkerasError refuses one that unpacks to absurdly many bytes."""
     with zipfile.ZipFile(archive) as opened:
-        if opened.getinfo(name).file_size > _most_bytes(archive):
-            raise TlkerasError(f"archive {archive} refused: {_refused(name, 'unpacks to absurdly many bytes')}")
+        if opened.getinfo(name).file_size > (most := _most_bytes(archive)):
+            raise TlkerasError(f"archive {archive} refused: {_too_large(name, most)}")
         return opened.read(name)
 
 
-def _unpack(archive: Path, folder: Path) -> None:
+def _unpack(archive: Path, folder: Path, limits: Mapping[str, int]) -> None:
     seen: set[tuple[str, ...]] = set()
-    left = _most_bytes(archive)
+    left = most = _most_bytes(archive)
     for count, member in enumerate(_members(archive), start=1):
         if count > _MOST_MEMBERS:
             raise TlkerasError(f"it has more than {_MOST_MEMBERS:,} members")
@@ -90,16 +104,22 @@ def _unpack(archive: Path, folder: Path) -> None:
         if parts in seen:
             raise _refused(member.name, "is there twice")
         seen.add(parts)
+        limit = limits.get("/".join(parts), most)
         try:
-            left -= _write(member, folder.joinpath(*parts), left)
+            size = _write(member, folder.joinpath(*parts), min(left, limit))
         except _BROKEN as error:
             raise _refused(member.name, f"is damaged: {error}") from None
+        except (FileExistsError, NotADirectoryError):
+            raise _refused(member.name, "needs a folder where another is a file, or the reverse") from None
         except OSError as error:
             raise _refused(member.name, f"cannot be written: {error.strerror or error}") from None
+        if size is None:
+            raise _too_large(member.name, limit)
+        left -= size
 
 
-def _write(member: _Member, path: Path, most: int) -> int:
-    """Writes a member and gives its size. Counts what comes out, as what the header claims may be a lie."""
+def _write(member: _Member, path: Path, most: int) -> int | None:
+    """Writes a member and gives its size; None is more than `most`. What the header claims may be a lie."""
     if member.kind == "folder":
         path.mkdir(parents=True, exist_ok=True)
         return 0
@@ -109,7 +129,7 @@ def _write(member: _Member, path: Path, most: int) -> int:
         while chunk := source.read(_CHUNK):
             size += len(chunk)
             if size > most:
-                raise _refused(member.name, "unpacks to absurdly many bytes: this looks like a bomb")
+                return None
             target.write(chunk)
     return size
 
@@ -139,6 +159,10 @@ def _safe_parts(member: _Member) -> tuple[str, ...]:
 
 def _refused(name: str, why: str) -> TlkerasError:
     return TlkerasError(f"member {name!r} {why}")
+
+
+def _too_large(name: str, most: int) -> TlkerasError:
+    return _refused(name, f"unpacks to absurdly many bytes: {most:,} at most are let out")
 
 
 def _members(archive: Path) -> Iterator[_Member]:
@@ -214,5 +238,5 @@ class _Forward:
         self.last = self._file.read(size)
         self._position += len(self.last)
         if self._position > self._most:
-            raise TlkerasError("it unpacks to absurdly many bytes: this looks like a bomb")
+            raise TlkerasError(f"it unpacks to absurdly many bytes: {self._most:,} at most are let out")
         return self.last

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tlkeras import __version__, checksums, weights
+from tlkeras import __version__, checksums, modules, weights
 from tlkeras.errors import TlkerasError
 from tlkeras.files import written_aside
 from tlkeras.zoo import Card
@@ -70,7 +70,7 @@ def write(path: Path, cards: Iterable[Card], locate: Callable[[str], Path], cons
 
 def _packed_module(handle: str, locate: Callable[[str], Path]) -> tuple[str, dict[str, Path]]:
     """Gives the source of a module as its card in the bundle says it, and the module's files by their names there."""
-    folder, place = locate(handle), f"modules/{weights.module_folder(handle).name}"
+    folder, place = locate(handle), f"modules/{modules.folder_of(handle).name}"
     files = {f"{place}/{name}": folder / name for name in checksums.of_folder(folder)}
     return f"hub:{handle if '://' in handle else f'../{place}'}", files
 

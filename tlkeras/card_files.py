@@ -29,8 +29,9 @@ class Entry(NamedTuple):
 def search_path(*files: str | os.PathLike) -> list[Path]:
     """Lists all card files: of tlkeras, of the user's zoo, of bundles, and those named; empty names are passed over."""
     folders = [Path(str(resources.files("tlkeras_zoo"))), user_zoo(), bundled_zoo()]
-    if os.environ.get("TLKERAS_ZOO") and not folders[1].is_dir():
-        raise TlkerasError(f"$TLKERAS_ZOO must be a folder of card files. Received: {os.environ['TLKERAS_ZOO']!r}")
+    # A folder that is not there yet has no cards in it: `tlkeras zoo add` makes it.
+    if folders[1].exists() and not folders[1].is_dir():
+        raise TlkerasError(f"$TLKERAS_ZOO names a folder of card files, and {folders[1]} is a file")
     found = [path for folder in folders for path in sorted(folder.glob("*.toml"))]
     found += [Path(file).expanduser() for file in files if file]
     return list({path.resolve(): path for path in found}.values())
@@ -76,7 +77,8 @@ def by_name(found: Iterable[Entry]) -> dict[str, Entry]:
 def extended(entry: Entry, known: Mapping[str, Entry]) -> dict[str, Any]:
     """Gives the values of an entry over those of the card that it `extends`, and that one's in turn; own keys win.
 
-    Where `source` is its own, what the other card says of its weights (hashes, address, accuracy) is not taken over.
+    Where `source` is its own, what the other card says of its weights (hashes, address, accuracy) is not taken over;
+    a file of weights is one of the other's `network`.
     """
     chain, values = [entry.values["name"]], dict(entry.values)
     while (other := values.pop("extends", None)) is not None:
@@ -86,17 +88,28 @@ def extended(entry: Entry, known: Mapping[str, Entry]) -> dict[str, Any]:
         if not isinstance(other, str) or other not in known:
             raise TlkerasError(f"{where}: {unknown_name('card', other, known)}")
         left_out = ("name", *_OF_THE_WEIGHTS) if "source" in values else ("name",)
-        values = {key: value for key, value in known[other].values.items() if key not in left_out} | values
+        theirs = known[other].values
+        if _is_of(values, "file") and _is_of(theirs, "keras"):
+            theirs = {**theirs, "network": theirs["source"]}
+        values = {key: value for key, value in theirs.items() if key not in left_out} | values
         chain.append(other)
     return values
 
 
-def movable_text(path: Path) -> str:
-    """Gives the text of a card file that means the same in another folder: its own, unless it has relative paths."""
+def _is_of(values: Mapping[str, Any], scheme: str) -> bool:
+    return str(values.get("source", "")).startswith(f"{scheme}:")
+
+
+def movable_text(path: Path, sums: Mapping[str, str]) -> str:
+    """Gives the text of a card file that means the same in another folder: its own, unless something is changed in it.
+
+    Relative paths become absolute, and `sums`, the SHA-256 of weights by the names of cards, are added.
+    """
     text, found = path.read_text(encoding="utf-8"), entries(path)
-    if all(entry.values.get(key, "") in text for entry in found for key in _WITH_PATHS):
+    if not sums and all(entry.values.get(key, "") in text for entry in found for key in _WITH_PATHS):
         return text
-    return "\n".join(to_toml(entry.values) for entry in found)
+    added = {name: {"sha256": sha256} for name, sha256 in sums.items()}
+    return "\n".join(to_toml(entry.values | added.get(entry.values["name"], {})) for entry in found)
 
 
 def to_toml(values: Mapping[str, Any]) -> str:

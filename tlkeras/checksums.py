@@ -9,6 +9,9 @@ from pathlib import Path
 
 from tlkeras.files import atomic_write
 
+# Of the file of checksums that lies beside a folder.
+SUFFIX = ".sha256.json"
+
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """Gives the hash of a file's content in hexadecimal digits; `algorithm` as in hashlib."""
@@ -40,17 +43,18 @@ def folder_difference(folder: Path, expected: Mapping[str, str]) -> str:
 
 def record(folder: Path, sums: Mapping[str, str]) -> None:
     """Writes down, beside a folder, what `of_folder` is to give of it."""
-    atomic_write(_record_of(folder), json.dumps(sums, indent=1))
+    atomic_write(record_of(folder), json.dumps(sums, indent=1))
 
 
 def recorded(folder: Path) -> dict[str, str] | None:
     """Reads what was written down of a folder; None where nothing was, or nothing that can be read."""
     try:
-        sums = json.loads(_record_of(folder).read_bytes())
+        sums = json.loads(record_of(folder).read_bytes())
     except (OSError, ValueError):
         return None
     return sums if isinstance(sums, dict) else None
 
 
-def _record_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.sha256.json")
+def record_of(folder: Path) -> Path:
+    """Returns the file in which that is written down."""
+    return folder.with_name(f"{folder.name}{SUFFIX}")

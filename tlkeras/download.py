@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import itertools
 import json
 import re
 import ssl
@@ -24,10 +25,14 @@ from tlkeras.checksums import difference
 from tlkeras.errors import TlkerasError
 
 _CHUNK = 2**18
-_MOST_BYTES = 2**35
+# Where nothing is known of the file: several times the largest of Keras.
+_MOST_BYTES = 2**33
+# Seconds without a single byte.
 _TIMEOUT = 30
 # Pauses in seconds before another attempt; the count starts anew whenever one got further than all before it.
 _PAUSES = (0.2, 0.5, 1.0)
+# All attempts together, and one more for every mebibyte: a server that sends a few bytes at a time leads nowhere.
+_MOST_ATTEMPTS = 20
 _WORTH_ANOTHER = (408, 416, 429, 500, 502, 503, 504)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -43,13 +48,21 @@ class _Origin(NamedTuple):
     validator: str
 
 
+class _Wanted(NamedTuple):
+    url: str
+    most_bytes: int
+    progress: Callable[[int, int | None], None]
+
+
 def download(
     url: str,
     target: Path,
     *,
     sha256: str | None = None,
     md5: str | None = None,
+    most_bytes: int = _MOST_BYTES,
     progress: Callable[[int, int | None], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Downloads a file; one that is there already with the right hash is left alone.
 
@@ -61,7 +74,9 @@ def download(
         target: Where the file is to stand.
         sha256: Hash that it must have.
         md5: The same, where no SHA-256 is known.
+        most_bytes: A server that sends more than that is cut off, and nothing of it is kept.
         progress: Called with the bytes there are and those there will be, if the server says.
+        say: Called with a line whenever another attempt is made.
 
     Raises:
         TlkerasError: The file cannot be had, or is another. What was received is kept for the next call, unless it is
@@ -73,7 +88,7 @@ def download(
     with files.partial_of(target) as partial:
         if target.is_file() and not difference(target, sha256, md5):
             return
-        _fill(partial, url, progress or (lambda done, total: None))
+        _fill(partial, _Wanted(url, most_bytes, progress or (lambda done, total: None)), say or (lambda line: None))
         if wrong := difference(partial, sha256, md5):
             _discard(partial)
             raise TlkerasError(f"{url} gave another file than expected ({wrong}); nothing of it was kept")
@@ -81,23 +96,28 @@ def download(
         _note_of(partial).unlink(missing_ok=True)
 
 
-def _fill(partial: Path, url: str, progress: Callable) -> None:
+def _fill(partial: Path, wanted: _Wanted, say: Callable[[str], None]) -> None:
     """Brings the partial file to its full length, in as many attempts as lead further."""
     furthest, failures = 0, 0
-    while True:
+    for attempts in itertools.count(1):
         try:
-            _attempt(partial, url, progress)
+            _attempt(partial, wanted)
             return
         except _Broken as error:
             size = partial.stat().st_size
             failures = 0 if size > furthest else failures + 1
             furthest = max(furthest, size)
-            if failures > len(_PAUSES):
-                raise TlkerasError(f"{url} could not be downloaded{_proxy(url)}: {error}") from None
+            if failures > len(_PAUSES) or attempts >= _MOST_ATTEMPTS + furthest // 2**20:
+                raise TlkerasError(
+                    f"{wanted.url} could not be downloaded{_proxy(wanted.url)}: {error}, and {attempts} attempts led "
+                    f"no further than {furthest:,} bytes"
+                ) from None
+            say(f"{wanted.url}: {error}; trying again, {size:,} bytes are here")
             time.sleep(_PAUSES[max(0, failures - 1)])
 
 
-def _attempt(partial: Path, url: str, progress: Callable) -> None:
+def _attempt(partial: Path, wanted: _Wanted) -> None:
+    url = wanted.url
     have, origin = partial.stat().st_size, _read_note(partial)
     headers = {"User-Agent": "tlkeras", "Accept-Encoding": "identity"}
     if have and origin and origin.url == url:
@@ -116,7 +136,7 @@ def _attempt(partial: Path, url: str, progress: Callable) -> None:
             if answer.status != 200:
                 raise _Broken("the server sent another part than was asked for")
             _write_note(partial, url, answer)
-        _receive(answer, partial, have if resumed else 0, progress)
+        _receive(answer, partial, have if resumed else 0, wanted)
 
 
 def _ask(request: urllib.request.Request):
@@ -129,28 +149,34 @@ def _ask(request: urllib.request.Request):
         raise _worded_failure(error, request.full_url) from None
 
 
-def _receive(answer, partial: Path, done: int, progress: Callable) -> None:
+def _receive(answer, partial: Path, done: int, wanted: _Wanted) -> None:
     length = answer.headers.get("Content-Length", "")
-    total = done + int(length) if length.isdigit() else None
+    total = done + int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
     try:
         with partial.open("ab") as file:
             while chunk := _read(answer):
                 done += len(chunk)
-                if done > _MOST_BYTES:
-                    raise OSError(errno.EFBIG, f"{answer.url} sends more than {_MOST_BYTES >> 30} GiB")
+                if max(done, total or 0) > wanted.most_bytes:
+                    break
                 file.write(chunk)
-                progress(done, total)
+                wanted.progress(done, total)
     except OSError as error:
         if error.errno in _FULL:
             _discard(partial)
         raise
+    if max(done, total or 0) > wanted.most_bytes:
+        _discard(partial)
+        raise TlkerasError(
+            f"{wanted.url} sends more than the {wanted.most_bytes:,} bytes that are let in; nothing was kept"
+        )
     if total is not None and done < total:
         raise _Broken(f"it ended after {done:,} of {total:,} bytes")
 
 
 def _read(answer) -> bytes:
     try:
-        return answer.read(_CHUNK)
+        # What has come by now: bytes that are waited for in vain would be lost with those before them.
+        return answer.read1(_CHUNK)
     except (OSError, http.client.HTTPException) as error:
         raise _worded_failure(error, answer.url) from None
 
@@ -170,7 +196,8 @@ def _is_complete(error: urllib.error.HTTPError, partial: Path) -> bool:
 
 
 def _worded_status(error: urllib.error.HTTPError, url: str) -> Exception:
-    said = f"the server said {error.code} {error.reason}"
+    # What Python says of redirections in a circle has several lines.
+    said = f"the server said {error.code} {' '.join(str(error.reason).split())[:200]}"
     if error.code in _WORTH_ANOTHER:
         return _Broken(said)
     return TlkerasError(f"{url} could not be downloaded{_proxy(url)}: {said}")

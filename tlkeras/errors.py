@@ -39,6 +39,14 @@ def unknown_name(kind: str, received: str, legal: Iterable[str]) -> TlkerasError
     return TlkerasError(f"unknown {kind}.{hint} Legal: {', '.join(legal)}. Received: {str(received)!r}")
 
 
+def os_reason(error: OSError) -> str:
+    """Words why a file or folder could not be written, and names what stood in the way."""
+    place = error.filename2 or error.filename
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return f"{place} is a file where a folder should be"
+    return f"{error.strerror or error}{f': {place}' if place else ''}"
+
+
 def in_one_line(error: Exception) -> str:
     """Gives the one line of an error's text that is meant for the user; TensorFlow adds others for its developers.
 

@@ -101,13 +101,14 @@ def _begun(spec: specs.RunSpec, data: Data | None, folder: RunFolder, team: Team
 
 
 def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
-    """Does all that comes before training, writes nothing and loads no weights: the resolved spec, data and plans."""
+    """Does all that comes before training, writes and downloads nothing: the resolved spec, data and plans."""
     with hub_places.without_downloads():
         spec = _resolved(spec)
         data = _load(spec, console)
-        # A module shows its layers only when it is loaded, and its weights come with it.
-        is_module = card_of(spec).scheme == "hub"
-        built = spec if is_module else dataclasses.replace(spec, weights="random", partial=False)
+        # The user's own files are read, to see whether they fit. A module shows its layers only when it is loaded, and
+        # its weights come with it.
+        is_fetched = spec.weights == "imagenet" and card_of(spec).scheme in ("keras", "pypi")
+        built = dataclasses.replace(spec, weights="random") if is_fetched else spec
         model = _build(built, data.classes, console)
     plans = [trainable.plan(model, phase.trainable, spec.batch_norm) for phase in engine.phases(spec)]
     return spec, data, plans

@@ -1,14 +1,18 @@
-"""Tensors out of a legacy PyTorch file, without PyTorch and without running anything that the file asks for.
+"""Tensors out of a PyTorch file, without PyTorch and without running anything that the file asks for.
 
-Such a file is five pickles (a magic number, the protocol, facts about the machine, the object, the keys of its
-storages) and then, for each key, a count of elements and their raw values. Only what rebuilds tensors is let through.
+A file is a zip, not compressed, of the pickled object (`data.pkl`) and the raw values of each storage (`data/KEY`). A
+legacy one is five pickles (a magic number, the protocol, facts about the machine, the object, the keys of its storages)
+and then, for each key, a count of elements and their raw values. Only what rebuilds tensors is let through.
 """
 
 from __future__ import annotations
 
 import pickle
+import pickletools
 import struct
+import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -22,6 +26,8 @@ _STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
     "HalfStorage": "<f2",
+    # NumPy has no such type: two bytes of any kind.
+    "BFloat16Storage": "V2",
     "LongStorage": "<i8",
     "IntStorage": "<i4",
     "ShortStorage": "<i2",
@@ -29,7 +35,7 @@ _STORAGES = {
     "ByteStorage": "<u1",
     "BoolStorage": "?",
 }
-# Whatever a broken pickle makes the unpickler stumble over.
+# Whatever a broken pickle or zip makes its reader stumble over.
 _BROKEN = (
     pickle.UnpicklingError,
     AttributeError,
@@ -38,10 +44,14 @@ _BROKEN = (
     KeyError,
     MemoryError,
     OverflowError,
+    RuntimeError,
     TypeError,
     ValueError,
     struct.error,
+    zipfile.BadZipFile,
 )
+
+_OPCODES = {ord(op.code): pickle._Unpickler.dispatch[ord(op.code)] for op in pickletools.opcodes if op.proto <= 2}
 
 
 class _Storage(NamedTuple):
@@ -62,7 +72,11 @@ def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
     return _Tensor(storage, offset, shape, strides)
 
 
-class _TensorUnpickler(pickle.Unpickler):
+class _TensorUnpickler(pickle._Unpickler):
+    # The unpickler in C makes as much room as a number in the file says, and so do opcodes of later protocols than that
+    # of torch; this one takes what is there.
+    dispatch = _OPCODES
+
     def find_class(self, module: str, name: str):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild_tensor
@@ -74,16 +88,17 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, identity) -> _Storage:
         kind, dtype, key, *_ = identity
-        if kind != "storage" or dtype not in _STORAGES.values():
-            raise TlkerasError(f"it refers to {kind!r}, and only storages of tensors are let in")
-        return _Storage(str(key), np.dtype(dtype))
+        if kind != "storage" or dtype not in _STORAGES.values() or not isinstance(key, str):
+            raise TlkerasError("it refers to something else than storages of tensors")
+        return _Storage(key, np.dtype(dtype))
 
 
 def read_pth(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a legacy (not zipped) `.pth` file that holds a state dict.
+    """Reads the tensors of a `.pth` file that holds a state dict, zipped or legacy.
 
     Returns:
-        Arrays by name in the order of the file, each in the shape and type that it was saved with.
+        Arrays by name in the order of the file, not to be written to, each in the shape and type that it was saved in;
+        float16 and bfloat16 become float32.
 
     Raises:
         TlkerasError: the file is no such file, is damaged, or asks for anything but tensors (which is not run).
@@ -91,44 +106,82 @@ def read_pth(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            if file.read(2) == b"PK":
-                raise TlkerasError(
-                    "it is a zipped .pth; save it with torch.save(…, _use_new_zipfile_serialization=False)"
-                )
+            read = _read_zip if file.read(2) == b"PK" else _read_legacy
             file.seek(0)
-            return _read(file, path.stat().st_size)
-    except OSError as error:
-        raise TlkerasError(f"weights {path} cannot be read: {error.strerror or error}") from None
+            return read(file, path.stat().st_size)
     except TlkerasError as error:
         raise TlkerasError(f"weights {path} refused: {error}") from None
+    except OSError as error:
+        raise TlkerasError(f"weights {path} cannot be read: {error.strerror or error}") from None
     except _BROKEN as error:
-        raise TlkerasError(f"weights {path} are damaged or no legacy .pth file ({error})") from None
+        # What the error says may be anything that the file holds, at any length.
+        raise TlkerasError(f"weights {path} are damaged or no .pth file ({type(error).__name__})") from None
 
 
-def _read(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+def _read_zip(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename.partition("/")[2]: member for member in archive.infolist()}
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
+            raise TlkerasError("it is compressed, as torch never writes it")
+        # Several members may lie about being at one place.
+        if sum(member.file_size for member in members.values()) > size:
+            raise TlkerasError("its members claim more bytes than it has")
+        if "data.pkl" not in members:
+            raise TlkerasError("it is a zip without data.pkl: torch.save(model.state_dict(), FILE) writes one")
+        if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
+            raise TlkerasError("its bytes are not in the order 'little'")
+        with archive.open(members["data.pkl"]) as pickled:
+            state = _tensors(_TensorUnpickler(pickled).load())
+        used = dict.fromkeys(tensor.storage for tensor in state.values())
+        storages = {storage: _values(archive.read(members[f"data/{storage.key}"]), storage.dtype) for storage in used}
+    return {name: _view(tensor, storages[tensor.storage]) for name, tensor in state.items()}
+
+
+def _read_legacy(file: BinaryIO, size: int) -> dict[str, np.ndarray]:
     if (_TensorUnpickler(file).load(), _TensorUnpickler(file).load()) != (_MAGIC, _PROTOCOL):
-        raise TlkerasError("it does not begin like a legacy .pth file")
+        raise TlkerasError("it does not begin like a .pth file")
     _TensorUnpickler(file).load()
-    state = _TensorUnpickler(file).load()
-    if not isinstance(state, dict) or not all(isinstance(value, _Tensor) for value in state.values()):
-        raise TlkerasError("it holds something else than tensors by name")
+    state = _tensors(_TensorUnpickler(file).load())
     keys = _TensorUnpickler(file).load()
     dtypes = {tensor.storage.key: tensor.storage.dtype for tensor in state.values()}
-    storages = {str(key): _read_storage(file, dtypes[str(key)], size) for key in keys}
-    return {str(name): _view(tensor, storages[tensor.storage.key]) for name, tensor in state.items()}
+    storages = {_Storage(key, dtypes[key]): _values(_run_of(file, dtypes[key], size), dtypes[key]) for key in keys}
+    return {name: _view(tensor, storages[tensor.storage]) for name, tensor in state.items()}
 
 
-def _read_storage(file: BinaryIO, dtype: np.dtype, size: int) -> np.ndarray:
+def _tensors(state: object) -> Mapping[str, _Tensor]:
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise TlkerasError("it holds something else than tensors by name")
+    if strange := [name for name, value in state.items() if not isinstance(value, _Tensor)]:
+        raise TlkerasError(
+            f"it holds something else than tensors by name: {', '.join(map(repr, strange))}. Save model.state_dict()"
+        )
+    return state
+
+
+def _run_of(file: BinaryIO, dtype: np.dtype, size: int) -> bytes:
     (count,) = struct.unpack("<q", file.read(8))
     if not 0 <= count * dtype.itemsize <= size - file.tell():
         raise TlkerasError("it ends before its tensors do")
-    return np.frombuffer(file.read(count * dtype.itemsize), dtype)
+    return file.read(count * dtype.itemsize)
+
+
+def _values(content: bytes, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind == "V":
+        # bfloat16 is the upper half of float32.
+        return (np.frombuffer(content, "<u2").astype("<u4") << 16).view("<f4")
+    values = np.frombuffer(content, dtype)
+    return values.astype("<f4") if dtype.itemsize == 2 and dtype.kind == "f" else values
 
 
 def _view(tensor: _Tensor, values: np.ndarray) -> np.ndarray:
-    last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
+    """Gives a tensor as a part of its storage, no copy: many may share one."""
+    last, overlaps = tensor.offset, False
+    for step, count in sorted(zip(tensor.strides, tensor.shape, strict=True)):
+        # In the order of the strides, each leads beyond all that the smaller ones reach.
+        overlaps |= count > 1 and step <= last - tensor.offset
+        last += (count - 1) * step
     legal = min((tensor.offset, *tensor.shape, *tensor.strides)) >= 0
-    if not legal or (0 not in tensor.shape and last >= len(values)):
-        raise TlkerasError("a tensor reaches beyond its storage")
+    if not legal or (0 not in tensor.shape and (overlaps or last >= len(values))):
+        raise TlkerasError("a tensor reaches beyond its storage, or uses a part of it twice")
     steps = [step * values.itemsize for step in tensor.strides]
-    return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps, writeable=False).copy()
+    return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps, writeable=False)

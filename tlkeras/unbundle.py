@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tlkeras import card_files, checksums, weights, zoo
+from tlkeras import card_files, checksums, modules, weights, zoo
 from tlkeras.archives import extract
 from tlkeras.bundles import FORMAT, MANIFEST
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, os_reason
 from tlkeras.files import UNFINISHED, atomic_write, folder_aside, written_aside
 from tlkeras.places import bundled_zoo, cache_folder
 from tlkeras.zoo import Card
@@ -45,13 +45,13 @@ def load(path: Path, *files: str | Path) -> list[str]:
     Raises:
         TlkerasError: The bundle is damaged, its manifest lies, or it does not fit the cards or files that are here.
     """
+    known = zoo.cards(*files)
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix=UNFINISHED) as work:
         folder = Path(work) / "bundle"
-        extract(path, folder)
+        extract(path, folder, limits={MANIFEST: _MOST_MANIFEST})
         try:
             cards, names = _read(folder)
-            known = zoo.cards(*files)
             for card in cards:
                 _check_known(card, known)
             placings = [placing for card in cards for placing in _placings(card, known.get(card.name), folder)]
@@ -70,16 +70,18 @@ def load(path: Path, *files: str | Path) -> list[str]:
 def _read(folder: Path) -> tuple[list[Card], set[str]]:
     """Reads the manifest, and compares the files with it."""
     file = folder / MANIFEST
-    if not file.is_file() or file.stat().st_size > _MOST_MANIFEST:
-        raise TlkerasError(f"it has no {MANIFEST}, or an absurdly large one: it was not made by `tlkeras zoo bundle`")
+    if not file.is_file():
+        raise TlkerasError(f"it has no {MANIFEST}: it was not made by `tlkeras zoo bundle`")
     try:
         manifest = json.loads(file.read_bytes())
         if manifest["format"] != FORMAT:
             raise TlkerasError(f"its format is {manifest['format']!r}, and this tlkeras reads {FORMAT}")
         listed = {name: (facts["size"], facts["sha256"]) for name, facts in manifest["files"].items()}
         cards = [Card.from_dict(dict(values)) for values in manifest["cards"]]
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise TlkerasError(f"its {MANIFEST} is damaged: {error!r}") from None
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise TlkerasError(f"its {MANIFEST} is damaged: it is none that `tlkeras zoo bundle` writes") from None
+    if not cards:
+        raise TlkerasError("it has no cards")
     if len({card.name for card in cards}) != len(cards):
         raise TlkerasError("it has two cards of one name")
     found = {name: ((folder / name).stat().st_size, sha) for name, sha in checksums.of_folder(folder).items()}
@@ -111,7 +113,7 @@ def _placings(card: Card, mine: Card | None, folder: Path) -> Iterator[_Placing]
             handle = source.removeprefix("hub:")
             if "://" not in handle and not re.fullmatch(_LOCAL_MODULE, handle):
                 raise TlkerasError(f"its card {card.name!r} names a module outside of it: {handle!r}")
-            target = weights.module_folder(handle)
+            target = modules.folder_of(handle)
             if "://" not in handle:
                 target = target.with_name(handle.rpartition("/")[2])
             yield _Placing(folder / "modules" / target.name, target, replaces=False)
@@ -169,4 +171,4 @@ def _place(placing: _Placing) -> None:
     except OSError as error:
         # Another process may have imported the same.
         if not _is_there(placing):
-            raise TlkerasError(f"{target} cannot be written: {error.strerror or error}") from None
+            raise TlkerasError(f"{target} cannot be written: {os_reason(error)}") from None

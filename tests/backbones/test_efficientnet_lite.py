@@ -8,6 +8,7 @@ import pytest
 
 from tlkeras import zoo
 from tlkeras.backbones import load
+from tlkeras.backbones.efficientnet_lite import weights_from_torch
 from tlkeras.errors import TlkerasError
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_efficientnet_lite.json").read_text())
@@ -33,6 +34,15 @@ def test_pth_of_another_network_is_refused(fetched):
     path = fetched(zoo.card("efficientnet_lite0"))
     with pytest.raises(TlkerasError, match="efficientnet_lite2"):
         load(zoo.card("efficientnet_lite2"), path, 32)
+
+
+def test_tensors_that_are_missing_or_turned_are_listed(backbone):
+    """As for every other file of weights: what is there is given, and compared by shapes."""
+    card = zoo.card("efficientnet_lite0")
+    taken = weights_from_torch({"_conv_stem.weight": np.zeros((32, 3, 9)), "_bn0.bias": np.zeros(32)}, card)
+    assert [array.shape for array in taken["stem_conv"] + taken["stem_bn"]] == [(32, 3, 9), (32,)]
+    assert taken.keys() == {layer.name for layer in backbone(card.name).model.layers if layer.weights}
+    assert not taken["top_conv"]
 
 
 def test_golden_file_covers_the_family():

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from tlkeras import checksums, modules, weights
 from tlkeras.backbones import hub_places
 from tlkeras.errors import TlkerasError
 
@@ -53,6 +54,56 @@ def test_an_archive_is_unpacked_once(hub_module, tmp_path, inside):
     assert hub_places.find(str(archive), "module") == found and found.stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("change", ["changed", "added", "removed"])
+@pytest.mark.parametrize("inside", [".", "some-model"])
+def test_a_changed_module_is_found_before_it_runs(hub_module, tmp_path, monkeypatch, inside, change):
+    monkeypatch.setenv("TLKERAS_HOME", str(tmp_path / "home"))
+    archive = packed(hub_module("signature"), tmp_path / "module.tar.gz", inside)
+    folder = hub_places.find(str(archive), "module")
+    (verified,) = weights.verify([])
+    assert verified.known and not verified.wrong
+    name = alter(folder, change)
+    with pytest.raises(TlkerasError, match=rf"not what it was.*{name}.*remove the folder") as error:
+        hub_places.find(str(archive), "module")
+    assert "\n" not in str(error.value)
+    (verified,) = weights.verify([])
+    assert name in verified.wrong
+    shutil.rmtree(verified.path)
+    assert hub_places.find(str(archive), "module") == folder
+
+
+def alter(folder, change):
+    """Changes, adds or removes a file of a module, and gives its name."""
+    file = folder / "variables" / ("more" if change == "added" else "variables.index")
+    if change == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(b"other")
+    return f"variables/{file.name}"
+
+
+def test_a_copy_in_a_run_that_was_changed(hub_module, tmp_path):
+    hub_places.keep(hub_module("signature"), tmp_path / "module")
+    alter(tmp_path / "module", "changed")
+    with (
+        hub_places.modules_in(tmp_path),
+        pytest.raises(TlkerasError, match=r"trained with .*variables/variables\.index"),
+    ):
+        hub_places.find("no/such", "module")
+
+
+@pytest.mark.parametrize(("graph", "message"), [(None, "has no saved_model"), (b"graph", "damaged"), (b"", "damaged")])
+def test_an_archive_that_holds_no_module_leaves_nothing(tmp_path, monkeypatch, graph, message):
+    monkeypatch.setenv("TLKERAS_HOME", str(tmp_path / "home"))
+    (tmp_path / "folder" / "variables").mkdir(parents=True)
+    if graph is not None:
+        (tmp_path / "folder" / "saved_model.pb").write_bytes(graph)
+    archive = packed(tmp_path / "folder", tmp_path / "module.tar.gz")
+    with pytest.raises(TlkerasError, match=rf"module\.tar\.gz refused: .*{message}"):
+        hub_places.find(str(archive), "module")
+    assert not checksums.of_folder(tmp_path / "home") and not list(modules.kept().glob("*"))
+
+
 def test_an_archive_that_leads_out_is_refused(hub_module, tmp_path):
     archive = packed(hub_module("signature"), tmp_path / "evil.tar.gz", "../evil")
     with pytest.raises(TlkerasError, match="leads out of the folder"):
@@ -67,6 +118,11 @@ def test_an_address_is_fetched_once_and_works_without_the_network(hub_module, tm
     assert hub_cache in found.parents and (found / "saved_model.pb").is_file()
     with hub_places.without_downloads():
         assert hub_places.find(f"{address}/model", "module") == found
+        (verified,) = (item for item in weights.verify([]) if item.path == found)
+        assert verified.known and not verified.wrong
+        name = alter(found, "changed")
+        with pytest.raises(TlkerasError, match=rf"not what it was.*{name}"):
+            hub_places.find(f"{address}/model", "module")
 
 
 # TensorFlow Hub leaves the connection open where what it got is no archive.
@@ -89,9 +145,11 @@ def test_a_place_in_our_cache_needs_no_download(hub_module, own_cache):
     handle = "https://hub.example/some-model/1"
     with hub_places.without_downloads(), pytest.raises(TlkerasError, match="not on this machine") as error:
         hub_places.find(handle, "module")
-    named = str(error.value).rpartition(" ")[2]
+    assert all(way in str(error.value) for way in ("TFHUB_CACHE_DIR", "hub:FOLDER", "zoo fetch"))
+    named = modules.folder_of(handle)
+    assert str(named) in str(error.value)
     shutil.copytree(hub_module("signature"), named)
-    assert str(hub_places.find(handle, "module")) == named
+    assert hub_places.find(handle, "module") == named
 
 
 @pytest.mark.parametrize(("handle", "message"), [("no/such", "does not exist"), (tempfile.gettempdir(), "has no")])

@@ -167,6 +167,21 @@ def test_an_archive_that_is_not_sound_is_refused(tmp_path, changes, message):
         load(TINY, write_sentence_encoder(tmp_path / "bad.zip", **changes))
 
 
+@pytest.mark.parametrize("values", [np.full(8, np.nan, "f4"), np.full(8, 1e39), np.zeros(8, "i4")])
+def test_numbers_that_are_not_finite_floats(archive, tmp_path, values):
+    tensors = pytest.importorskip("safetensors.numpy", reason="needs the extra text")
+    with zipfile.ZipFile(archive) as opened:
+        held = tensors.load(opened.read("model.safetensors")) | {"embeddings.LayerNorm.bias": values}
+    path = write_sentence_encoder(tmp_path / "bad.zip", **{"model.safetensors": tensors.save(held)})
+    with pytest.raises(TlkerasError, match=r"NaN, or beyond float32, in embeddings\.LayerNorm\.bias$"):
+        load(TINY, path)
+
+
+def test_nothing_is_taken_in_part(archive):
+    with pytest.raises(TlkerasError, match="whole or not at all"):
+        load(TINY, archive, partial=True)
+
+
 def test_an_archive_of_another_network_is_refused(tmp_path):
     with pytest.raises(TlkerasError, match="2 layers of width 8 with 2 heads; the card 'tiny' of 1 layers of width 8"):
         load(TINY, write_sentence_encoder(tmp_path / "other.zip", layers=2))

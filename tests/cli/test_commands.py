@@ -140,7 +140,7 @@ def test_weights_taken_in_part_are_listed(finished, photo_folder, tmp_path):
     options = ["--backbone", "efficientnet_lite2", "--image-size", "32", "--epochs", "1"]
     weights = ["--weights", finished[0] / "model.keras", "--partial"]
     done = run("train", photo_folder, "--output", tmp_path / "run", *options, *weights)
-    assert "copied 23 of 128 layers: stem_conv, " in done.stdout and "left as they were, 105 layers: " in done.stdout
+    assert "copied 23 of 128 layers: stem_conv, " in done.stdout and "left as they were, 105 layers:" in done.stdout
 
 
 def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_path):
@@ -176,6 +176,7 @@ def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_pat
         (["train", "{photos}", "--output", "{new}", "--trainable", "top:99"], "1 to 8 stages"),
         (["train", "{photos}", "--output", "{new}", "--fine-tune", "top:99"], "1 to 8 stages"),
         (["train", "{photos}", "--output", "{new}", "--weights", "none.keras"], "none.keras"),
+        (["train", "{photos}", "--dry-run", "--weights", "{photos}/red/00.png"], "or a file (.keras, .weights.h5"),
         (["train", "digit:x", "--output", "{new}"], "Did you mean 'digits'"),
         (["evaluate", "{photos}"], "is no run folder"),
         (["export", "{new}"], "is no run folder"),

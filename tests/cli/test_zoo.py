@@ -5,17 +5,18 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tlkeras import weights, zoo
+from tlkeras import backbones, weights, zoo
 from tlkeras.cli import main
 
 MINE = """
 [[variant]]
 name = "mine"
 extends = "efficientnet_lite0"
-source = "file:mine.pth"
+source = "file:mine.weights.h5"
 """
 
 
@@ -29,11 +30,18 @@ def places(tmp_path, monkeypatch):
 
 @pytest.fixture
 def mine(places):
-    """A card file of the user's own beside its file of weights."""
+    """A card file of the user's own beside what begins as a file of weights."""
     (places / "own").mkdir()
-    (places / "own" / "mine.pth").write_bytes(b"the weights")
+    (places / "own" / "mine.weights.h5").write_bytes(b"\x89HDF\r\n\x1a\n the weights")
     (places / "own" / "mine.toml").write_text(MINE)
     return places / "own" / "mine.toml"
+
+
+@pytest.fixture(scope="module")
+def weights_of_lite0(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "mine.weights.h5"
+    backbones.load(zoo.card("efficientnet_lite0"), "random").model.save_weights(path)
+    return path
 
 
 @pytest.fixture
@@ -72,15 +80,42 @@ def test_list(zoo_command, mine):
 
 def test_show(zoo_command, mine):
     assert "keras:ResNet50" in zoo_command("show", "resnet50")
-    assert json.loads(zoo_command("show", "mine", "--json", "--card", mine))["source"] == f"file:{mine.parent}/mine.pth"
+    shown = json.loads(zoo_command("show", "mine", "--json", "--card", mine))
+    assert shown["source"] == f"file:{mine.parent}/mine.weights.h5"
 
 
-def test_add(zoo_command, refusal, mine, places):
-    assert str(places / "zoo" / "mine.toml") in zoo_command("add", mine)
-    assert zoo.card("mine").source == f"file:{mine.parent}/mine.pth"
+def test_add(zoo_command, refusal, mine, places, weights_of_lite0, capsys, monkeypatch):
+    monkeypatch.setenv("TLKERAS_ZOO", str(places / "later" / "zoo"))
+    path = Path(shutil.copy(weights_of_lite0, mine.parent))
+    assert str(places / "later" / "zoo" / "mine.toml") in zoo_command("add", mine)
+    assert zoo.card("mine").source == f"file:{mine.parent}/mine.weights.h5"
+    assert zoo_command("fetch", "mine") == f"mine: {path}\n" and "good" in zoo_command("verify")
     assert "is there already" in refusal("zoo", "add", mine)
     assert "two cards are named 'mine'" in refusal("zoo", "add", shutil.copy(mine, mine.with_name("other.toml")))
-    assert [path.name for path in (places / "zoo").iterdir()] == ["mine.toml"]
+    assert [path.name for path in (places / "later" / "zoo").iterdir()] == ["mine.toml"]
+    with path.open("r+b") as file:
+        file.seek(5_000_000)
+        file.write(b"changed")
+    assert "not those on the card of 'mine'" in refusal("zoo", "bundle", places / "b.tar", "mine")
+    with pytest.raises(SystemExit):
+        main(["zoo", "verify"])
+    assert "DAMAGED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/etc/passwd", "unknown suffix of weights, card 'mine', file /etc/passwd"),
+        ("none.h5", "none.h5 is no file"),
+        ("mine.weights.h5", "mine.weights.h5 cannot be read"),
+    ],
+)
+def test_add_loads_the_weights(refusal, mine, places, source, message):
+    mine.write_text(MINE.replace("mine.weights.h5", source))
+    assert message in refusal("zoo", "add", mine)
+    assert not list((places / "zoo").iterdir())
+    if source != "mine.weights.h5":
+        assert message in refusal("zoo", "bundle", places / "b.tar", "mine", "--card", mine)
 
 
 def test_add_keeps_the_text_where_it_can(zoo_command, places):
@@ -100,6 +135,7 @@ def test_add_refuses_what_is_not_right(refusal, mine, places):
     ("changes", "message"),
     [
         ("features = 7", "card 'wrong', key 'features': it is 1280. Received: 7"),
+        ('extends = "efficientnet_lite0"\nfeatures = 7', " with features = 7: one of the two is wrong"),
         ("parameters = 7", "key 'parameters': it is 2257984. Received: 7"),
         ('stages = ["Conv1.*"]', "is in no stage"),
         ("arguments = { mode = 1 }", "key 'arguments': only for hub: cards"),
@@ -107,21 +143,20 @@ def test_add_refuses_what_is_not_right(refusal, mine, places):
     ],
 )
 def test_add_refuses_cards_that_do_not_tell_the_truth(refusal, places, changes, message):
-    card = f'[[variant]]\nname = "wrong"\nextends = "mobilenet_v2"\n{changes}\n'
-    (places / "wrong.toml").write_text(card)
+    other = "" if "extends" in changes else 'extends = "mobilenet_v2"\n'
+    (places / "wrong.toml").write_text(f'[[variant]]\nname = "wrong"\n{other}{changes}\n')
     assert message in refusal("zoo", "add", places / "wrong.toml")
     assert not list((places / "zoo").iterdir())
 
 
 def test_fetch_and_verify(zoo_command, mine, capsys):
-    zoo_command("add", mine)
-    assert zoo_command("fetch", "mine") == f"mine: {mine.parent / 'mine.pth'}\n"
-    assert "no checksum" in zoo_command("verify")
+    assert zoo_command("fetch", "mine", "--card", mine) == f"mine: {mine.parent / 'mine.weights.h5'}\n"
+    assert "no checksum" in zoo_command("verify", "--card", mine)
     path = weights.cached_path(zoo.card("efficientnet_lite0"))
     path.parent.mkdir()
     path.write_bytes(b"damaged")
     with pytest.raises(SystemExit) as left:
-        main(["zoo", "verify"])
+        main(["zoo", "verify", "--card", str(mine)])
     printed = capsys.readouterr().out
     assert left.value.code == 1 and f"{path}: DAMAGED" in printed and "2 found, 1 damaged" in printed
 
@@ -129,7 +164,7 @@ def test_fetch_and_verify(zoo_command, mine, capsys):
 def test_bundle_to_a_machine_that_does_not_know_the_card(zoo_command, mine, places, monkeypatch):
     assert "mine" in zoo_command("bundle", places / "b.tar", "mine", "--card", mine)
     monkeypatch.setenv("TLKERAS_HOME", str(places / "other"))
-    assert str(places / "other" / "bundled" / "mine" / "mine.pth") in zoo_command(
+    assert str(places / "other" / "bundled" / "mine" / "mine.weights.h5") in zoo_command(
         "fetch", "--from-bundle", places / "b.tar"
     )
     assert "good" in zoo_command("verify")
@@ -142,6 +177,16 @@ def test_mistakes(refusal, places):
     assert "none.toml" in refusal("zoo", "list", "--card", places / "none.toml")
 
 
+def test_a_full_disk_where_there_is_no_run():
+    if not Path("/dev/full").exists():
+        pytest.skip("needs the device /dev/full")
+    program = "from tlkeras.cli import main; main(['zoo', 'list', '--json'])"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0].endswith("no space left on the device; make room and try again")
+
+
 def test_import_without_any_network(zoo_command, mine, places, monkeypatch):
     if not shutil.which("unshare") or subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode:
         pytest.skip("needs the right to make a network namespace (unshare -n)")
@@ -150,7 +195,7 @@ def test_import_without_any_network(zoo_command, mine, places, monkeypatch):
     program = "from tlkeras.cli import main; main()"
     command = ["unshare", "-n", sys.executable, "-c", program, "zoo", "fetch", "--from-bundle", places / "b.tar"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "mine.pth" in done.stdout, done.stderr
+    assert done.returncode == 0 and "mine.weights.h5" in done.stdout, done.stderr
 
 
 class Evil:

@@ -63,10 +63,12 @@ def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str =
 def check(card: Card) -> None:
     """Builds the backbone of a card, with random weights, to see whether the card tells the truth.
 
-    A module of TF-Hub is asked for neither features nor parameters, and one at an address is not fetched.
+    A module of TF-Hub is asked for neither features nor parameters, and one at an address is not fetched. Weights that
+    lie in a file on this machine are loaded.
 
     Raises:
-        TlkerasError: It cannot be built, its stages do not cover it, or features or parameters are others.
+        TlkerasError: It cannot be built, its stages do not cover it, features or parameters are others, or the file of
+            weights does not fit.
     """
     if card.scheme == "hub":
         if not hub_places.is_address(card.source.removeprefix(hub.SCHEME)):
@@ -76,7 +78,13 @@ def check(card: Card) -> None:
     found = {"features": model.output_shape[-1], "parameters": model.count_params()}
     for key, value in found.items():
         if value != getattr(card, key):
-            raise TlkerasError(f"card {card.name!r}, key {key!r}: it is {value}. Received: {getattr(card, key)}")
+            # A network that is written here is built with the features on the card, be they right or wrong.
+            with_it = "" if card.application else f" with features = {card.features}: one of the two is wrong"
+            raise TlkerasError(
+                f"card {card.name!r}, key {key!r}: it is {value}{with_it}. Received: {getattr(card, key)}"
+            )
+    if card.scheme == "file":
+        load(card)
 
 
 def load(
@@ -103,6 +111,8 @@ def load(
     if card.scheme == "hub":
         return _load_module(card, weights, image_size, recipe, partial)
     if card.task == "text":
+        if partial:
+            raise TlkerasError(f"partial: {card.name!r} takes texts, and its weights from a file whole or not at all")
         return _load_text(card, weights, image_size, recipe)
     size = image_size or card.input_size
     if size < _SMALLEST:
@@ -111,15 +121,16 @@ def load(
         raise TlkerasError(f"partial: needs a file of weights. Received: weights {weights!r}")
     image = keras.Input((size, size, 3), name="image", dtype="float32")
     x = Preprocess(card.to_dict(), recipe, name="preprocess")(image)
-    if card.scheme == "keras":
-        built = keras_applications.build(x, card, _imagenet(card) if weights == "imagenet" else None)
+    by_keras = card.scheme == "keras" and weights == "imagenet"
+    if card.application:
+        built = keras_applications.build(x, card, _imagenet(card) if by_keras else None)
         model = keras.Model(built.inputs[0], built.outputs[0], name=card.name)
     elif card.family in _FAMILIES:
         model = keras.Model(image, _FAMILIES[card.family](x, card), name=card.name)
-        if weights == "imagenet":
-            load_weights(model, weight_cache.fetch(card), card)
     else:
         raise unknown_name(f"family of a {card.scheme}: card", card.family, _FAMILIES)
+    if weights == "imagenet" and not by_keras:
+        load_weights(model, weight_cache.fetch(card), card)
     loaded = None if weights in _NO_FILES else load_weights(model, weights, card, partial)
     return Backbone(model, card, stages_of(model.layers, card), loaded)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tlkeras.errors import TlkerasError, unknown_name
+from tlkeras.errors import unknown_name
 from tlkeras.zoo import Card
 
 # Width and depth against Lite0, by the parameters on the card: its name may be of the user's own making.
@@ -126,7 +126,8 @@ def weights_from_torch(tensors: Mapping[str, np.ndarray], card: Card) -> dict[st
         card: Which of the networks it is.
 
     Returns:
-        For each layer name the arrays in the order of `layer.weights`. The classifier is left out.
+        For each layer name the arrays in the order of `layer.weights`, as far as they are there. The classifier is left
+        out.
     """
     parts = [("stem", "_conv_stem", "_bn0"), ("top", "_conv_head", "_bn1")]
     for index, block in enumerate(_blocks(card)):
@@ -134,15 +135,12 @@ def weights_from_torch(tensors: Mapping[str, np.ndarray], card: Card) -> dict[st
             parts.append((f"{block.name}_expand", f"_blocks.{index}._expand_conv", f"_blocks.{index}._bn0"))
         parts.append((f"{block.name}_depthwise", f"_blocks.{index}._depthwise_conv", f"_blocks.{index}._bn1"))
         parts.append((f"{block.name}_project", f"_blocks.{index}._project_conv", f"_blocks.{index}._bn2"))
-    try:
-        weights = {}
-        for name, conv, norm in parts:
-            # PyTorch: (out, in, h, w); Keras: (h, w, in, out), and (h, w, in, 1) for a depthwise kernel.
-            axes = (2, 3, 0, 1) if name.endswith("_depthwise") else (2, 3, 1, 0)
-            weights[f"{name}_conv"] = [tensors[f"{conv}.weight"].transpose(axes)]
-            weights[f"{name}_bn"] = [tensors[f"{norm}.{w}"] for w in ("weight", "bias", "running_mean", "running_var")]
-    except (KeyError, ValueError) as error:
-        raise TlkerasError(
-            f"the tensors are not those of {card.name!r}: {error} is missing or has another shape"
-        ) from None
+    weights = {}
+    for name, conv, norm in parts:
+        # PyTorch: (out, in, h, w); Keras: (h, w, in, out), and (h, w, in, 1) for a depthwise kernel.
+        axes = (2, 3, 0, 1) if name.endswith("_depthwise") else (2, 3, 1, 0)
+        kernels = [tensors[key] for key in [f"{conv}.weight"] if key in tensors]
+        weights[f"{name}_conv"] = [kernel.transpose(axes) if kernel.ndim == 4 else kernel for kernel in kernels]
+        keys = [f"{norm}.{weight}" for weight in ("weight", "bias", "running_mean", "running_var")]
+        weights[f"{name}_bn"] = [tensors[key] for key in keys if key in tensors]
     return weights

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import hashlib
-import os
 import re
 import shutil
 import tarfile
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from tlkeras import weights, zoo
+from tlkeras import checksums, modules, weights, zoo
 from tlkeras.archives import extract
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import folder_aside
@@ -77,6 +76,8 @@ def find(handle: str, name: str, sha256: str | None = None) -> Path:
     for place in (beside, _seen.get(sha256)):
         if place and (place / GRAPH).is_file():
             if sha256 in (None, graph_sha256(place)):
+                if place == beside:
+                    modules.guard_copy(place)
                 return place
             tried.append(f"{place} holds another module")
         elif place and place == beside and place.parent.is_dir():
@@ -92,12 +93,21 @@ def find(handle: str, name: str, sha256: str | None = None) -> Path:
 
 
 def locate(handle: str) -> Path:
-    """Finds the folder of a module by its handle alone, fetching or unpacking it if need be."""
+    """Finds the folder of a module by its handle alone, fetching or unpacking it if need be.
+
+    Raises:
+        TlkerasError: There is none, or one in a cache is not what it was when it came there.
+    """
     if is_address(handle):
-        return _cached(handle) or _download(handle)
+        folder = next((place for place in modules.places(handle) if (place / GRAPH).is_file()), None)
+        folder = folder or _download(handle)
+        modules.guard(folder)
+        return folder
     path = Path(handle).expanduser()
     if path.is_file():
-        path = _unpacked(path)
+        return _unpacked(path)
+    if path.is_dir() and path.parent.resolve() == modules.kept().resolve():
+        modules.guard(path)
     if not (path / GRAPH).is_file():
         state = f"has no {GRAPH}" if path.is_dir() else "does not exist"
         raise TlkerasError(
@@ -108,8 +118,7 @@ def locate(handle: str) -> Path:
 
 def graph_sha256(folder: Path) -> str:
     """Computes the SHA-256 of a module's graph, which tells it from others, and remembers where it lies."""
-    with (folder / GRAPH).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = checksums.digest(folder / GRAPH)
     _seen[digest] = folder
     return digest
 
@@ -124,36 +133,51 @@ def keep(source: Path, target: Path) -> None:
                 shutil.copytree(source / part, aside / part, copy_function=shutil.copyfile)
             elif (source / part).is_file():
                 shutil.copyfile(source / part, aside / part)
+        checksums.record(target, checksums.of_folder(aside))
 
 
 def _unpacked(archive: Path) -> Path:
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    folder = weights.cache_folder() / "modules" / digest
+    folder = modules.kept() / checksums.digest(archive)[:16]
+
+    def check(aside: Path) -> None:
+        _check_graph(_top(aside), "it")
+        checksums.record(folder, checksums.of_folder(aside))
+
     if not folder.is_dir():
         try:
-            extract(archive, folder)
+            extract(archive, folder, check=check)
         except TlkerasError:
             # Another process may have been faster.
             if not folder.is_dir():
                 raise
+    modules.guard(folder)
+    return _top(folder)
+
+
+def _top(folder: Path) -> Path:
     inside = list(folder.iterdir())
     # The archives of TF-Hub have no folder at their top; others do.
     return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder
 
 
-def _cached(handle: str) -> Path | None:
-    """Finds a module that a bundle brought, or that TensorFlow Hub downloaded before, by its own rule of naming."""
-    hub_cache = os.environ.get("TFHUB_CACHE_DIR") or Path(tempfile.gettempdir()) / "tfhub_modules"
-    places = (weights.module_folder(handle), Path(hub_cache) / hashlib.sha1(handle.encode()).hexdigest())
-    return next((place for place in places if (place / GRAPH).is_file()), None)
+def _check_graph(folder: Path, what: str) -> None:
+    if not (folder / GRAPH).is_file():
+        raise TlkerasError(f"{what} is no SavedModel: it has no {GRAPH}")
+    try:
+        graphs = SavedModel.FromString((folder / GRAPH).read_bytes()).meta_graphs
+    except DecodeError:
+        graphs = []
+    if not graphs:
+        raise TlkerasError(f"{what} is no SavedModel: its {GRAPH} is damaged")
 
 
 def _download(handle: str) -> Path:
     if not _downloads.get():
         raise TlkerasError(
             f"the module {handle} is not on this machine, and is not downloaded just to be looked at: "
-            f"`tlkeras train` fetches it, or put its unpacked folder at {weights.module_folder(handle)}"
+            f"`tlkeras zoo fetch` and `tlkeras train` fetch it. Or put its unpacked folder at "
+            f"{modules.folder_of(handle)}, or let TFHUB_CACHE_DIR name the cache of TensorFlow Hub that has it, or "
+            f"give a folder or an archive: hub:FOLDER"
         )
     try:
         with warnings.catch_warnings():
@@ -170,9 +194,8 @@ def _download(handle: str) -> Path:
         without_hub = [name for task in zoo.TASKS for name in weights.without_hub(task)]
         raise TlkerasError(
             f"the module {handle} could not be fetched by TensorFlow Hub: {in_one_line(error)}. Check the network and "
-            f"its proxy, or put the module's unpacked folder at {weights.module_folder(handle)}, or give that folder: "
+            f"its proxy, or put the module's unpacked folder at {modules.folder_of(handle)}, or give that folder: "
             f"hub:FOLDER; or take a backbone that needs no model hub: {', '.join(without_hub)}"
         ) from None
-    if not (folder / GRAPH).is_file():
-        raise TlkerasError(f"what {handle} gave is no SavedModel: {folder} has no {GRAPH}. Remove it to try again")
+    _check_graph(folder, f"what {handle} gave, and {folder} holds (remove it to try again),")
     return folder

@@ -27,7 +27,7 @@ def build(x, card: zoo.Card, weights: str | None) -> keras.Model:
 
     Args:
         x: Normalised images `(batch, height, width, 3)`, computed from a `keras.Input`.
-        card: Its source is `keras:CLASS`.
+        card: Its source, or its network, is `keras:CLASS`.
         weights: A file that Keras loads into its own network, `imagenet` (Keras downloads them, or finds them in its
             own cache), or None for random ones.
 
@@ -84,7 +84,7 @@ def _normalise_as_imagenet(model: keras.Model) -> None:
 
 
 def _application(x, card: zoo.Card, weights: str | None) -> keras.Model:
-    name = card.source.partition(":")[2]
+    name = card.application
     makers = {name: make for name, make in vars(keras.applications).items() if inspect.isfunction(make)}
     if name not in makers:
         raise unknown_name(f"network of Keras {keras.__version__} on the card {card.name!r}", name, makers)

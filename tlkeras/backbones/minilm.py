@@ -144,7 +144,7 @@ def set_weights(model: keras.Model, tensors: Mapping[str, np.ndarray], card: Car
             # Attention is (width, heads, width of a head) here, and (width, width) there.
             variable.assign(array.reshape(variable.shape))
     if wrong:
-        raise TlkerasError(f"the weights do not fit {card.name!r}: {'; '.join(wrong[:5])}")
+        raise TlkerasError(f"the weights do not fit {card.name!r}: {'; '.join(wrong)}")
 
 
 def tensor_names(sizes: Sizes) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tlkeras.backbones.minilm import Sizes, Tokens, tensor_names
 from tlkeras.backbones.text import needs
+from tlkeras.backbones.weight_files import is_finite
 from tlkeras.errors import TlkerasError
 from tlkeras.zoo import Card
 
@@ -82,7 +83,9 @@ def _tensors(content: bytes, names: list[str]) -> dict[str, np.ndarray]:
     except needs("safetensors").SafetensorError as error:
         raise TlkerasError(f"model.safetensors is damaged: {error}") from None
     if missing := [name for name in names if name not in held]:
-        raise TlkerasError(f"model.safetensors lacks the tensors {', '.join(missing[:5])}{', …' * (len(missing) > 5)}")
+        raise TlkerasError(f"model.safetensors lacks the tensors {', '.join(missing)}")
+    if wrong := [name for name in names if held[name].dtype.kind != "f" or not is_finite(held[name])]:
+        raise TlkerasError(f"model.safetensors is damaged: no floats, NaN, or beyond float32, in {', '.join(wrong)}")
     return {name: held[name].astype(np.float32) for name in names}
 
 

@@ -6,7 +6,7 @@ import contextlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tlkeras.archives import read_member
-from tlkeras.backbones import efficientnet_lite
+from tlkeras.backbones import efficientnet_lite, hdf5
 from tlkeras.backbones.stages import units_of
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.pth import read_pth
@@ -23,6 +23,7 @@ from tlkeras.zoo import Card
 
 # Whatever h5py, zipfile and NumPy stumble over in a damaged file.
 _BROKEN = (
+    AttributeError,
     OSError,
     LookupError,
     TypeError,
@@ -53,11 +54,8 @@ class Loaded:
 
     def __str__(self) -> str:
         count = len(self.copied) + len(self.left)
-        lines = [f"weights {self.file}: copied {len(self.copied)} of {count} layers: {_listed(self.copied, 8, ', ')}"]
-        if self.left:
-            reasons = [f"{name} {reason}" for name, reason in self.left.items()]
-            lines.append(f"left as they were, {len(self.left)} layers: {_listed(reasons, 8)}")
-        return "\n".join(lines)
+        said = f"weights {self.file}: copied {len(self.copied)} of {count} layers: {', '.join(self.copied)}"
+        return said + (f"\nleft as they were, {len(self.left)} layers:{_lines(self.left)}" if self.left else "")
 
 
 def load_weights(model: keras.Model, path: str | Path, card: Card, partial: bool = False) -> Loaded:
@@ -66,13 +64,13 @@ def load_weights(model: keras.Model, path: str | Path, card: Card, partial: bool
     Args:
         model: The backbone.
         path: `.keras` or `.weights.h5` as Keras 3 saves them (of the backbone, or of a whole model with a head), `.h5`
-            as keras.applications downloads them, or a legacy `.pth` for EfficientNet-Lite.
+            as keras.applications downloads them, or a `.pth` for EfficientNet-Lite.
         card: The card of the backbone.
         partial: Set the layers that fit by name and shape, and leave the others as they are.
 
     Raises:
-        TlkerasError: the file cannot be read; it lacks weights or has them in other shapes, all of which are listed; or
-            with `partial`, nothing in it fits.
+        TlkerasError: the file cannot be read; it leads to other files; it lacks weights or has them in other shapes or
+            types, all of which are listed; some of them are not finite; or with `partial`, nothing in it fits.
     """
     path = Path(path)
     wanted = {layer.name: layer for layer in units_of(model.layers) if layer.weights}
@@ -87,6 +85,8 @@ def load_weights(model: keras.Model, path: str | Path, card: Card, partial: bool
         if misfits and not (partial and len(misfits) < len(wanted)):
             raise _refused(path, card, misfits, len(wanted), partial)
         arrays = {name: [np.asarray(array) for array in saved[name]] for name in wanted if name not in misfits}
+    if wrong := [name for name, values in arrays.items() if not all(map(is_finite, values))]:
+        raise TlkerasError(f"the weights in {path} are damaged: NaN, or beyond float32, in layers {', '.join(wrong)}")
     for name, values in arrays.items():
         set_weights(wanted[name], values)
     return Loaded(path, tuple(arrays), misfits)
@@ -99,42 +99,50 @@ def set_weights(layer: keras.layers.Layer, values: Sequence[np.ndarray]) -> None
         layer.finalize_state()
 
 
+def is_finite(values: np.ndarray) -> bool:
+    """Says whether all values are numbers that float32 can hold."""
+    # No comparison holds for NaN.
+    return bool(np.all(np.abs(values) <= np.finfo(np.float32).max))
+
+
 def _misfits(wanted: Mapping[str, keras.layers.Layer], saved: Mapping[str, Sequence]) -> dict[str, str]:
-    """Words for each layer that lacks weights, or has them in other shapes, what it needs and what there is."""
+    """Words for each layer that lacks weights, or has them otherwise than it needs, what it needs and what there is."""
     misfits = {}
     for name, layer in wanted.items():
-        shapes = [tuple(weight.shape) for weight in layer.weights]
-        received = [tuple(array.shape) for array in saved.get(name, ())]
-        if received != shapes:
-            misfits[name] = f"needs {_words(shapes)}, the file has {_words(received)}"
+        received = saved.get(name, ())
+        if len(received) != len(layer.weights) or not all(map(_fits, received, layer.weights)):
+            misfits[name] = f"needs {_words(layer.weights)}, the file has {_words(received)}"
     return misfits
 
 
+def _fits(array, weight: keras.Variable) -> bool:
+    kinds = "f" if keras.backend.is_float_dtype(weight.dtype) else "iub"
+    return array.shape == tuple(weight.shape) and array.dtype.kind in kinds
+
+
 def _refused(path: Path, card: Card, misfits: Mapping[str, str], count: int, partial: bool) -> TlkerasError:
-    listed = _listed([f"{name}: {reason}" for name, reason in misfits.items()], 20)
     if partial:
-        return TlkerasError(f"nothing in {path} fits {card.name!r} by name and shape: {listed}")
-    then = ". --partial takes what fits" if len(misfits) < count else ""
+        return TlkerasError(f"nothing in {path} fits {card.name!r} by name and shape:{_lines(misfits)}")
+    then = "\n--partial takes what fits" if len(misfits) < count else ""
     return TlkerasError(
-        f"the weights in {path} do not fit {card.name!r} in {len(misfits)} of {count} layers: {listed}{then}"
+        f"the weights in {path} do not fit {card.name!r} in {len(misfits)} of {count} layers:{_lines(misfits)}{then}"
     )
 
 
 @contextlib.contextmanager
 def _opened(path: Path, card: Card) -> Iterator[Mapping[str, Sequence]]:
     """Gives for each layer name what has the shapes of its weights, and is read when it is made an array."""
-    if not path.is_file():
+    if not path.is_file() or not path.name.endswith(SUFFIXES):
         raise TlkerasError(f"--weights is 'imagenet', 'random' or a file ({', '.join(SUFFIXES)}). Received: '{path}'")
     try:
         if path.suffix == ".pth":
             yield _torch_layers(path, card)
         elif path.suffix == ".keras":
             with h5py.File(io.BytesIO(read_member(path, "model.weights.h5"))) as file:
-                yield _keras3_layers(file)
+                yield hdf5.layers_in(file, path)
         else:
             with h5py.File(path) as file:
-                group = file.get("model_weights", file)
-                yield _keras2_layers(group) if "layer_names" in group.attrs else _keras3_layers(file)
+                yield hdf5.layers_in(file, path)
     except _BROKEN as error:
         why = in_one_line(error)
         raise TlkerasError(f"weights {path} cannot be read ({why}). Legal: {', '.join(SUFFIXES)}") from None
@@ -143,35 +151,7 @@ def _opened(path: Path, card: Card) -> Iterator[Mapping[str, Sequence]]:
 def _torch_layers(path: Path, card: Card) -> dict[str, list[np.ndarray]]:
     if card.family != "efficientnet_lite":
         raise TlkerasError(f"{path}: a .pth file can be read for EfficientNet-Lite only, not for {card.name!r}")
-    tensors = read_pth(path)
-    try:
-        return efficientnet_lite.weights_from_torch(tensors, card)
-    except TlkerasError as error:
-        raise TlkerasError(f"weights {path}: {error}") from None
-
-
-def _keras3_layers(file: h5py.File) -> dict[str, list[h5py.Dataset]]:
-    """Keras 3 keys its groups by class and count; the layer's own name is an attribute of the group `vars`."""
-    layers = {}
-
-    def visit(path, group):
-        if path.endswith("/vars") and len(group) and "name" in group.attrs:
-            layers[_text(group.attrs["name"])] = [group[str(i)] for i in range(len(group))]
-
-    file.visititems(visit)
-    return layers
-
-
-def _keras2_layers(group: h5py.Group) -> dict[str, list[h5py.Dataset]]:
-    """Keras 2 lists layers in order; a model within the model is one of them, and its weights say whose they are."""
-    layers = {}
-    for name in map(_text, group.attrs["layer_names"]):
-        weights = [_text(weight) for weight in group[name].attrs["weight_names"]]
-        owners = [weight.rpartition("/")[0].rpartition("/")[2] or name for weight in weights]
-        nested = len(set(owners)) > 1
-        for owner, weight in zip(owners, weights, strict=True):
-            layers.setdefault(owner if nested else name, []).append(group[name][weight])
-    return layers
+    return efficientnet_lite.weights_from_torch(read_pth(path), card)
 
 
 def _by_order(wanted: Mapping[str, keras.layers.Layer], saved: Mapping[str, list]) -> dict[str, list] | None:
@@ -183,15 +163,13 @@ def _by_order(wanted: Mapping[str, keras.layers.Layer], saved: Mapping[str, list
     return {name: [next(left) for _ in layer.weights] for name, layer in wanted.items()}
 
 
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
+def _words(arrays: Sequence) -> str:
+    """Words shapes, and types where they are not the usual."""
+    types = [getattr(array.dtype, "name", array.dtype) for array in arrays]
+    shapes = [str(array.shape) for array in arrays]
+    words = [s if "float" in kind else f"{s} of {kind}" for s, kind in zip(shapes, types, strict=True)]
+    return " ".join(words) or "nothing"
 
 
-def _words(shapes: list[tuple]) -> str:
-    return " ".join(map(str, shapes)) if shapes else "nothing"
-
-
-def _listed(texts: Iterable[str], most: int, between: str = "; ") -> str:
-    texts = list(texts)
-    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
-    return between.join([*texts[:most], *more])
+def _lines(reasons: Mapping[str, str]) -> str:
+    return "".join(f"\n  {name} {reason}" for name, reason in reasons.items())

@@ -53,22 +53,27 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted; a run continues with --resume", 130)
+        _fail(f"interrupted{_resuming(arguments)}", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except (TlkerasError, OSError) as error:
         if debug:
             traceback.print_exc()
-        _fail(_worded(error), getattr(error, "exit_code", 2))
+        _fail(_worded(error, arguments), getattr(error, "exit_code", 2))
 
 
-def _worded(error: TlkerasError | OSError) -> str:
+def _worded(error: TlkerasError | OSError, arguments: list[str]) -> str:
     if isinstance(error, TlkerasError):
         return str(error)
     if error.errno == errno.ENOSPC:
         where = f" ({error.filename})" if error.filename else ""
-        return f"no space left on the device{where}; make room and try again; a run continues with --resume"
+        return f"no space left on the device{where}; make room and try again{_resuming(arguments)}"
     return f"{error.strerror}: {error.filename}" if error.filename else str(error)
+
+
+def _resuming(arguments: list[str]) -> str:
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    return "; a run continues with --resume" if command == "train" else ""
 
 
 def _fail(message: str, code: int) -> None:

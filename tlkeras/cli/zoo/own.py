@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tlkeras import card_files, consoles, zoo
+from tlkeras import card_files, checksums, consoles, weights, zoo
 from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
 from tlkeras.files import atomic_write
@@ -18,12 +18,12 @@ from tlkeras.places import user_zoo
 def add(file):
     """Check the cards in FILE.toml, building each network once, and copy it to your own zoo, which is always read.
 
-    That is the folder that TLKERAS_ZOO names, or `tlkeras/zoo` in the platform's folder of user data.
+    That is the folder that TLKERAS_ZOO names, or `tlkeras/zoo` in the platform's folder of user data. Weights that a
+    card names as file:PATH are loaded once, and their SHA-256 is added to the copy.
     """
     source, folder = Path(file), user_zoo()
     if source.suffix != ".toml":
         raise TlkerasError(f"a card file is named NAME.toml. Received: {file!r}")
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / source.name
     if target.exists():
         raise TlkerasError(f"{target} is there already: remove it, or give the new file another name")
@@ -34,5 +34,7 @@ def add(file):
         from tlkeras import backbones
     for card in cards:
         backbones.check(card)
-    atomic_write(target, card_files.movable_text(source))
+    files = {card.name: weights.cached_path(card) for card in cards if card.scheme == "file" and not card.sha256}
+    sums = {name: checksums.digest(path) for name, path in files.items()}
+    atomic_write(target, card_files.movable_text(source, sums))
     consoles.make().print(f"{', '.join(card.name for card in cards)}: {target}")
