@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 
 from tlkeras import builder, consoles, distribute, trainable, weights
@@ -52,12 +53,21 @@ def train(
     """
     team = team or Team()
     console = team.console(console)
-    with team.run_folder(output) as folder, hub_places.modules_in(folder.path):
-        run = _train(_resolved(spec, folder), folder, resume, console, devices, team)
+    # TensorFlow settles its devices and its peers when it is first used, which checking the data does.
+    with team.run_folder(output) as folder, hub_places.modules_in(folder.path), team.at_work(devices) as strategy:
+        console.print(distribute.describe(strategy))
+        run = _train(_resolved(spec, folder), folder, resume, console, team, strategy)
     return run if team.is_chief else None
 
 
-def _train(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Console, devices: str, team: Team) -> Run:
+def _train(
+    spec: specs.RunSpec,
+    folder: RunFolder,
+    resume: bool,
+    console: Console,
+    team: Team,
+    strategy: tf.distribute.Strategy,
+) -> Run:
     data = None
 
     def begin() -> bool:
@@ -78,14 +88,12 @@ def _train(spec: specs.RunSpec, folder: RunFolder, resume: bool, console: Consol
     if not team.is_chief:
         # Texts are in no file of their own, so that they are looked for; a file that lacks is told when it is read.
         data = recorded(folder, spec, ("train", "val", "test") if card_of(spec, folder).task == "text" else ())
-    with team.at_work(devices) as strategy:
-        console.print(distribute.describe(strategy))
-        with strategy.scope():
-            run = carry_out(_build(spec, data.classes, console, folder), data, spec, folder, console)
-        if team.size > 1:
-            # Loaded without the strategy: each worker judges its part by itself.
-            run.model = folder.load_model()
-            run.evaluate_together(team)
+    with strategy.scope():
+        run = carry_out(_build(spec, data.classes, console, folder), data, spec, folder, console)
+    if team.size > 1:
+        # Loaded without the strategy: each worker judges its part by itself.
+        run.model = folder.load_model()
+        run.evaluate_together(team)
     return run
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import tlkeras
+from tlkeras import cluster
 
 ROWS, CHECKS, BATCH, EPOCHS = 37, 11, 8, 3
 
@@ -221,7 +222,8 @@ if __name__ == "__main__":
     gc.freeze()
     FOLDER, devices, *names = sys.argv[1:]
     STRATEGY = tlkeras.distribute.strategy(devices)
-    INDEX = tlkeras.distribute.worker(STRATEGY).index
+    found = cluster.from_environment()
+    INDEX = found.index if found else 0
     for name in names:
         try:
             result = train(**CASES[name])

@@ -3,12 +3,11 @@
 import importlib
 
 _HOMES = {
-    "Worker": "tlkeras.distribute.devices",
     "describe": "tlkeras.distribute.devices",
     "enable": "tlkeras.distribute.keras_trainer",
+    "is_chief": "tlkeras.distribute.devices",
     "precision_for": "tlkeras.distribute.devices",
     "strategy": "tlkeras.distribute.devices",
-    "worker": "tlkeras.distribute.devices",
 }
 
 __all__ = sorted(_HOMES)

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
 from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tlkeras import cluster
 from tlkeras.errors import TlkerasError, unknown_name
 
 SPELLINGS = ("auto", "cpu", "cpu:N", "gpu", "gpu:0,1", "tpu", "tpu:NAME")
-
-
-@dataclasses.dataclass(frozen=True)
-class Worker:
-    """One process of those that train together; a process alone is worker 0 of 1, and chief.
-
-    Attributes:
-        index: 0 for the chief, which writes what the run leaves behind.
-        count: How many train together.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    @property
-    def chief(self) -> bool:
-        return self.index == 0
 
 
 def strategy(devices: str = "auto", *, timeout_seconds: float | None = None) -> tf.distribute.Strategy:
@@ -53,12 +35,12 @@ def strategy(devices: str = "auto", *, timeout_seconds: float | None = None) -> 
     kind, _, which = devices.partition(":")
     if kind not in {spelling.partition(":")[0] for spelling in SPELLINGS} or (kind == "auto" and which):
         raise unknown_name("devices", devices, SPELLINGS)
-    cluster = _cluster()
+    resolver = _resolver()
     if kind == "tpu":
         return _tpu(which)
     if kind == "cpu":
         count = _count(devices, which) if which else 1
-        if count > 1 and cluster:
+        if count > 1 and resolver:
             raise TlkerasError(f"cpu:N is for one machine: say cpu where many workers train. Received: {devices!r}")
         _settle(lambda: _use_cpu(count))
         if count > 1:
@@ -66,36 +48,29 @@ def strategy(devices: str = "auto", *, timeout_seconds: float | None = None) -> 
             return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
     else:
         _use_gpus(devices, kind, which)
-    if cluster:
-        return _many_workers(cluster, timeout_seconds)
+    if resolver:
+        return _many_workers(resolver, timeout_seconds)
     gpus = len(tf.config.get_visible_devices("GPU"))
     return tf.distribute.MirroredStrategy() if gpus > 1 else tf.distribute.get_strategy()
 
 
-def worker(strategy: tf.distribute.Strategy) -> Worker:
-    """Tells which of the workers of a strategy this process is."""
-    resolver = strategy.cluster_resolver
-    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return Worker()
-    cluster = resolver.cluster_spec().as_dict()
-    chiefs = len(cluster.get("chief", ()))
-    before = chiefs if resolver.task_type == "worker" else 0
-    return Worker((resolver.task_id or 0) + before, max(1, chiefs + len(cluster.get("worker", ()))))
-
-
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """Says in one line what trains: `2 x CPU, MirroredStrategy`, `worker 1 of 4, chief no, 1 x CPU each, …`."""
-    this = worker(strategy)
+    """Says in one line what trains: `2 x CPU, MirroredStrategy`, `4 workers with 1 x CPU each, …`."""
     names = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
     name = next((name for name in names if isinstance(strategy, getattr(tf.distribute, name))), None)
-    if name:
-        kind = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
-    else:
-        kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
-    on = f"{strategy.num_replicas_in_sync // this.count} x {kind}"
-    if this.count > 1:
-        on = f"worker {this.index} of {this.count}, chief {'yes' if this.chief else 'no'}, {on} each"
-    return f"{on}, {name}" if name else on
+    if name is None:
+        return "1 x GPU" if tf.config.get_visible_devices("GPU") else "1 x CPU"
+    kind = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
+    local = len(strategy.extended.worker_devices)
+    workers = strategy.num_replicas_in_sync // local
+    among = f"{workers} workers with {local} x {kind} each" if workers > 1 else f"{local} x {kind}"
+    return f"{among}, {name}"
+
+
+def is_chief() -> bool:
+    """Says whether this process writes what a training leaves behind: worker 0, or one that trains alone."""
+    found = cluster.from_environment()
+    return found is None or found.is_chief
 
 
 def precision_for(setting: str, kind: str, capabilities: Sequence[tuple[int, int]] = ()) -> str:
@@ -168,33 +143,12 @@ def _use_gpus(devices: str, kind: str, which: str) -> None:
         _settle(lambda: [tf.config.experimental.set_memory_growth(gpu, True) for gpu in chosen])
 
 
-def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver | None:
-    """Gives the resolver of a cluster of more than one worker; TF_CONFIG goes before Slurm."""
-    if os.environ.get("TF_CONFIG"):
-        return _from_tf_config(os.environ["TF_CONFIG"])
-    # Only what srun starts has a rank; a script that sbatch runs has the number of tasks, and is alone.
-    if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        return tf.distribute.cluster_resolver.SlurmClusterResolver()
-    return None
-
-
-def _from_tf_config(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | None:
-    try:
-        config = json.loads(text)
-        workers = {kind: list(addresses) for kind, addresses in config.get("cluster", {}).items()}
-        count = sum(map(len, workers.values()))
-        kind, index = (config["task"]["type"], int(config["task"]["index"])) if count > 1 else ("worker", 0)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise TlkerasError(
-            'TF_CONFIG is not {"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": N}}. '
-            f"Received: {text!r}"
-        ) from None
-    if count <= 1:
+def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver | None:
+    """Gives the resolver of a cluster; Slurm's variables are turned into TF_CONFIG, the one form from here on."""
+    found = cluster.from_environment()
+    if found is None:
         return None
-    if unknown := sorted({*workers, kind} - {"chief", "worker"}):
-        raise unknown_name("kind of task in TF_CONFIG", unknown[0], ("chief", "worker"))
-    if not 0 <= index < len(workers.get(kind, ())):
-        raise TlkerasError(f"TF_CONFIG names {len(workers.get(kind, ()))} of {kind}. Received: index {index}")
+    os.environ["TF_CONFIG"] = found.tf_config()
     return tf.distribute.cluster_resolver.TFConfigClusterResolver()
 
 
