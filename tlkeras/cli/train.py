@@ -69,7 +69,6 @@ def command(
     DATA is a folder of class folders (or of train/ and val/ or test/ with such folders inside), csv:FILE,
     tfds:NAME[:CONFIG] or digits; of texts, for a text backbone, also tsv:FILE.
     """
-    devices, cluster_timeout = options.pop("devices"), options.pop("cluster_timeout")
     given = specs.overrides(f"{key}={value}" for key, value in options.items() if value is not None)
     if data and named_data and data != named_data:
         raise TlkerasError(f"two data sources named: {data!r} and {named_data!r}")
