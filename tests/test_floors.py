@@ -15,7 +15,7 @@ FLOORS = [
         *("errors", "files", "versions", "consoles", "places", "modules", "card_files", "zoo", "pth", "spec"),
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
     ],
-    ["backbones", "data"],
+    ["backbones", "data", "distribute"],
     ["heads", "trainable", "builder", "precision"],
     ["engine"],
     ["metrics", "evaluate", "pictures", "report", "export", "predict"],

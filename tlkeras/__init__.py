@@ -17,7 +17,7 @@ _HOMES = {
     "TlkerasError": "tlkeras.errors",
     "Card": "tlkeras.zoo",
 }
-_ROOMS = {"data", "zoo", "trainable", "export"}
+_ROOMS = {"data", "distribute", "zoo", "trainable", "export"}
 
 __all__ = sorted({*_HOMES, *_ROOMS, "__version__"})
 

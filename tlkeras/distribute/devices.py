@@ -1,0 +1,222 @@
+"""Which devices of which machines train: a tf.distribute strategy from what the user and the surroundings say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tlkeras.errors import TlkerasError, unknown_name
+
+SPELLINGS = ("auto", "cpu", "cpu:N", "gpu", "gpu:0,1", "tpu", "tpu:NAME")
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """One process of those that train together; a process alone is worker 0 of 1, and chief.
+
+    Attributes:
+        index: 0 for the chief, which writes what the run leaves behind.
+        count: How many train together.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def chief(self) -> bool:
+        return self.index == 0
+
+
+def strategy(devices: str = "auto", *, timeout_seconds: float | None = None) -> tf.distribute.Strategy:
+    """Makes the strategy for the devices of this machine, and for all workers where TF_CONFIG or Slurm names several.
+
+    Call it first: TensorFlow settles its devices and its peers when it is first used. The memory of GPUs is taken as it
+    is needed.
+
+    Args:
+        devices: `auto` (all GPUs, or else the CPU), `cpu`, `gpu`, `gpu:0,1` (these only), `cpu:N` (N logical devices on
+            the CPU, to try things out), `tpu` or `tpu:NAME`.
+        timeout_seconds: After how long without an answer a collective operation of many workers fails; None is never.
+
+    Returns:
+        The default strategy for one device, a `MirroredStrategy` for several, a `MultiWorkerMirroredStrategy` for
+        several workers, or a `TPUStrategy`.
+
+    Raises:
+        TlkerasError: The spelling is unknown, the devices are not there, TensorFlow was used before, or the
+            surroundings describe a cluster that is none.
+    """
+    kind, _, which = devices.partition(":")
+    if kind not in {spelling.partition(":")[0] for spelling in SPELLINGS} or (kind == "auto" and which):
+        raise unknown_name("devices", devices, SPELLINGS)
+    cluster = _cluster()
+    if kind == "tpu":
+        return _tpu(which)
+    if kind == "cpu":
+        count = _count(devices, which) if which else 1
+        if count > 1 and cluster:
+            raise TlkerasError(f"cpu:N is for one machine: say cpu where many workers train. Received: {devices!r}")
+        _settle(lambda: _use_cpu(count))
+        if count > 1:
+            names = [f"CPU:{index}" for index in range(count)]
+            return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
+    else:
+        _use_gpus(devices, kind, which)
+    if cluster:
+        return _many_workers(cluster, timeout_seconds)
+    gpus = len(tf.config.get_visible_devices("GPU"))
+    return tf.distribute.MirroredStrategy() if gpus > 1 else tf.distribute.get_strategy()
+
+
+def worker(strategy: tf.distribute.Strategy) -> Worker:
+    """Tells which of the workers of a strategy this process is."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return Worker()
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs = len(cluster.get("chief", ()))
+    before = chiefs if resolver.task_type == "worker" else 0
+    return Worker((resolver.task_id or 0) + before, max(1, chiefs + len(cluster.get("worker", ()))))
+
+
+def describe(strategy: tf.distribute.Strategy) -> str:
+    """Says in one line what trains: `2 x CPU, MirroredStrategy`, `worker 1 of 4, chief no, 1 x CPU each, …`."""
+    this = worker(strategy)
+    names = ("MirroredStrategy", "MultiWorkerMirroredStrategy", "TPUStrategy")
+    name = next((name for name in names if isinstance(strategy, getattr(tf.distribute, name))), None)
+    if name:
+        kind = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
+    else:
+        kind = "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+    on = f"{strategy.num_replicas_in_sync // this.count} x {kind}"
+    if this.count > 1:
+        on = f"worker {this.index} of {this.count}, chief {'yes' if this.chief else 'no'}, {on} each"
+    return f"{on}, {name}" if name else on
+
+
+def precision_for(setting: str, kind: str, capabilities: Sequence[tuple[int, int]] = ()) -> str:
+    """Decides `auto` among the settings of mixed precision by what computes fast in it.
+
+    Args:
+        setting: `none`, `float16`, `bfloat16` or `auto`; all but `auto` stay.
+        kind: `CPU`, `GPU` or `TPU`.
+        capabilities: The CUDA compute capability of each GPU that trains; tensor cores are there from (7, 0) on.
+
+    Returns:
+        `float16` (with loss scaling) where all GPUs have tensor cores, `bfloat16` on TPUs, `none` elsewhere.
+    """
+    if setting != "auto":
+        return setting
+    if kind == "TPU":
+        return "bfloat16"
+    tensor_cores = bool(capabilities) and min(capabilities) >= (7, 0)
+    return "float16" if kind == "GPU" and tensor_cores else "none"
+
+
+def capabilities() -> list[tuple[int, int]]:
+    """Gives the compute capability of each GPU in use; (0, 0) for one that has none to tell, as other makers' have."""
+    details = map(tf.config.experimental.get_device_details, tf.config.get_visible_devices("GPU"))
+    return [tuple(one.get("compute_capability", (0, 0))) for one in details]
+
+
+def _count(devices: str, which: str) -> int:
+    if not which.isdecimal() or int(which) < 1:
+        raise TlkerasError(f"cpu:N takes the number of logical devices, 1 or more. Received: {devices!r}")
+    return int(which)
+
+
+def _settle(change) -> None:
+    try:
+        change()
+    except RuntimeError:
+        raise TlkerasError(
+            "the devices must be chosen before TensorFlow is first used in a process: make the strategy first"
+        ) from None
+
+
+def _use_cpu(count: int) -> None:
+    if tf.config.get_visible_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if count > 1 and len(tf.config.get_logical_device_configuration(cpu) or ()) != count:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def _use_gpus(devices: str, kind: str, which: str) -> None:
+    there = tf.config.list_physical_devices("GPU")
+    if kind == "gpu" and not there:
+        raise TlkerasError(
+            f"TensorFlow sees no GPU here, only the CPU: say cpu or auto, or look at what nvidia-smi and "
+            f"tf.config.list_physical_devices() say. Received: {devices!r}"
+        )
+    chosen = there
+    if which:
+        indices = which.split(",")
+        legal = {str(index): gpu for index, gpu in enumerate(there)}
+        if unknown := [index for index in indices if index not in legal]:
+            raise unknown_name(f"GPU in {devices!r}", unknown[0], legal)
+        if len(set(indices)) < len(indices):
+            raise TlkerasError(f"a GPU is named twice. Received: {devices!r}")
+        chosen = [legal[index] for index in indices]
+    if chosen != tf.config.get_visible_devices("GPU"):
+        _settle(lambda: tf.config.set_visible_devices(chosen, "GPU"))
+    if any(tf.config.experimental.get_memory_growth(gpu) is not True for gpu in chosen):
+        _settle(lambda: [tf.config.experimental.set_memory_growth(gpu, True) for gpu in chosen])
+
+
+def _cluster() -> tf.distribute.cluster_resolver.ClusterResolver | None:
+    """Gives the resolver of a cluster of more than one worker; TF_CONFIG goes before Slurm."""
+    if os.environ.get("TF_CONFIG"):
+        return _from_tf_config(os.environ["TF_CONFIG"])
+    # Only what srun starts has a rank; a script that sbatch runs has the number of tasks, and is alone.
+    if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return tf.distribute.cluster_resolver.SlurmClusterResolver()
+    return None
+
+
+def _from_tf_config(text: str) -> tf.distribute.cluster_resolver.ClusterResolver | None:
+    try:
+        config = json.loads(text)
+        workers = {kind: list(addresses) for kind, addresses in config.get("cluster", {}).items()}
+        count = sum(map(len, workers.values()))
+        kind, index = (config["task"]["type"], int(config["task"]["index"])) if count > 1 else ("worker", 0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise TlkerasError(
+            'TF_CONFIG is not {"cluster": {"worker": ["HOST:PORT", …]}, "task": {"type": "worker", "index": N}}. '
+            f"Received: {text!r}"
+        ) from None
+    if count <= 1:
+        return None
+    if unknown := sorted({*workers, kind} - {"chief", "worker"}):
+        raise unknown_name("kind of task in TF_CONFIG", unknown[0], ("chief", "worker"))
+    if not 0 <= index < len(workers.get(kind, ())):
+        raise TlkerasError(f"TF_CONFIG names {len(workers.get(kind, ()))} of {kind}. Received: index {index}")
+    return tf.distribute.cluster_resolver.TFConfigClusterResolver()
+
+
+def _many_workers(resolver, timeout_seconds: float | None) -> tf.distribute.Strategy:
+    collectives = tf.distribute.experimental.CommunicationImplementation
+    gpus = tf.config.get_visible_devices("GPU")
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=collectives.AUTO if gpus else collectives.RING, timeout_seconds=timeout_seconds
+    )
+    made = []
+    _settle(lambda: made.append(tf.distribute.MultiWorkerMirroredStrategy(resolver, options)))
+    return made[0]
+
+
+def _tpu(name: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name or "")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        raise TlkerasError(
+            f"TensorFlow finds no TPU here: on a TPU's own machine say tpu:local, elsewhere its name. "
+            f"Received: {f'tpu:{name}' if name else 'tpu'!r} ({str(error).splitlines()[0]})"
+        ) from None
+    return tf.distribute.TPUStrategy(resolver)
