@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import trainable
+from tlkeras import distribute, trainable
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
 from tlkeras.data.check import still_readable
@@ -62,9 +62,10 @@ def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, consol
     """Trains through all phases and leaves in the folder the model of the epoch with the lowest validation loss.
 
     Continues from the folder's checkpoint where there is one: the same history and the same weights result as from a
-    run that was never interrupted.
+    run that was never interrupted. A model that was made in the scope of a strategy trains on all its devices.
     """
-    _Training(model, data, spec, folder, console).run()
+    with model.distribute_strategy.scope():
+        _Training(distribute.enable(model), data, spec, folder, console).run()
 
 
 class _Training:
