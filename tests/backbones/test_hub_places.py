@@ -43,9 +43,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning
 @pytest.fixture
 def hub_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub-cache"))
-    yield
+    yield tmp_path / "hub-cache"
     gc.collect()
-    return tmp_path / "hub-cache"
 
 
 def test_a_folder_is_itself(hub_module):
