@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -38,11 +39,17 @@ def test_a_bad_file_does_not_disturb_its_neighbours(run, photos, tmp_path, targe
     bad = {"empty.jpg": b"", "text.png": b"hello", "short.jpg": photos[0].read_bytes()[:-200]}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe.png")
     good = list(predict(run / target, photos, top_k=2))
-    empty, text, short = (tmp_path / name for name in bad)
-    mixed = list(predict(run / target, [empty, *photos[:3], text, *photos[3:], short], top_k=2, batch_size=batch_size))
+    empty, text, short, pipe = (tmp_path / name for name in [*bad, "pipe.png"])
+    mixed = list(
+        predict(run / target, [empty, *photos[:3], text, pipe, *photos[3:], short], top_k=2, batch_size=batch_size)
+    )
     errors = [p.error for p in mixed if p.error]
-    assert all(word in error for word, error in zip(["empty", "not an image", "truncated"], errors, strict=True))
+    assert all(
+        word in error
+        for word, error in zip(["empty", "not an image", "regular file", "truncated"], errors, strict=True)
+    )
     assert [p for p in mixed if not p.error] == good
 
 

@@ -1,10 +1,12 @@
-"""Writing files so that nothing half-written is ever seen under its final name."""
+"""Writing files so that nothing half-written is ever seen under its final name, and reading none that never ends."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -137,3 +139,15 @@ def _lock(descriptor: int | None, wait: bool) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def read_regular(path: Path, most: int = -1) -> bytes:
+    """Reads a file, or no more than the first bytes of it.
+
+    Raises:
+        OSError: It cannot be read, or is a pipe or a device, which would keep the reader waiting.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with path.open("rb") as file:
+        return file.read(most)

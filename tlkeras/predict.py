@@ -20,6 +20,7 @@ from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export.savedmodel import MODEL_JSON
 from tlkeras.export.serving import Serving
+from tlkeras.files import read_regular
 from tlkeras.versions import versions
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
@@ -134,7 +135,7 @@ def _read(one: Path | str, is_text: bool) -> bytes | str:
     """Gives the bytes that the model takes, or the reason why there are none."""
     try:
         if not is_text:
-            return one.read_bytes()
+            return read_regular(one)
         content = texts_room.read(one) if isinstance(one, Path) else one.encode("utf-8", "surrogateescape")
     except OSError as error:
         return f"cannot be read: {error.strerror}"

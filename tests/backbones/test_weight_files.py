@@ -211,7 +211,7 @@ def test_card_of_ones_own_weights(backbone, tmp_path, name):
     assert same_weights(load(card, image_size=32).model, trained)
     check(card)
     (tmp_path / "mine.weights.h5").write_bytes(b"damaged")
-    with pytest.raises(TlkerasError, match=r"mine.weights.h5 cannot be read"):
+    with pytest.raises(TlkerasError, match=r"mine.weights.h5 of 'mine' are no .h5 file"):
         load(card, image_size=32)
 
 

@@ -1,5 +1,7 @@
 """Texts are checked, split and restored as images are."""
 
+import os
+
 import pytest
 
 from tlkeras import data
@@ -80,6 +82,11 @@ def test_reasons_are_the_same_for_files_and_rows(content, reason, tmp_path):
 
 def test_a_file_that_is_gone(tmp_path):
     assert texts.check([Example(tmp_path / "none.txt", "a", "x")])[0][1] == "cannot be read: No such file or directory"
+
+
+def test_a_pipe_keeps_nobody_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert texts.check([Example(tmp_path / "pipe.txt", "a", "x")])[0][1] == "cannot be read: not a regular file"
 
 
 def test_the_same_text_is_kept_once_and_never_with_two_labels(reviews):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tlkeras.data.check import Progress
 from tlkeras.data.dataset import Example
+from tlkeras.files import read_regular
 
 # More than a book; a model sees the first few hundred words.
 MAX_BYTES = 2**22
@@ -51,8 +52,7 @@ def read(path: Path) -> bytes:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+    return read_regular(path, MAX_BYTES + 1)
 
 
 def reason_against(content: bytes) -> str:

@@ -63,14 +63,15 @@ def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, consol
     """Trains through all phases and leaves in the folder the model of the epoch with the lowest validation loss.
 
     Continues from the folder's checkpoint where there is one: the same history and the same weights result as from a
-    run that was never interrupted. Under a strategy of many replicas all of them take part in each batch.
+    run that was never interrupted. A model that was made in the scope of a strategy trains on all
+    its devices.
 
     Raises:
         TryAgain: The process was told to leave by SIGTERM; the last finished epoch is kept.
     """
     _check_batches(model.distribute_strategy, data, spec)
-    with leaving.on_sigterm() as told:
-        _Training(model, data, spec, folder, console, told).run()
+    with leaving.on_sigterm() as told, model.distribute_strategy.scope():
+        _Training(distribute.enable(model), data, spec, folder, console, told).run()
 
 
 def _check_batches(strategy: tf.distribute.Strategy, data: Data, spec: RunSpec) -> None:
@@ -124,7 +125,6 @@ class _Training:
         )
         if self._progress.epochs_of_phase:
             self._checkpoint.restore_optimizer(self._model)
-        distribute.enable(self._model)
 
     def _synchronize_batch_norm(self, synchronized: bool) -> None:
         """Has BatchNorm that trains take its moments over all devices; it is no part of the model that is saved."""
