@@ -23,9 +23,11 @@ def loaded(make_images):
 
 
 def training(loaded, epochs, augment="none", seed=5, batch_size=4):
-    return pipeline.training_set(
+    steps = pipeline.Share().steps(len(loaded.parts["train"]), batch_size)
+    dataset = pipeline.training_set(
         loaded.parts["train"], loaded.classes, SIZE, batch_size, seed=seed, epoch_range=epochs, augment=augment
     )
+    return dataset, steps
 
 
 def read(dataset) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -91,10 +93,10 @@ def test_fit_continues_one_iterator_over_the_epochs(loaded):
 
 
 def test_one_image_is_enough(loaded):
-    dataset, steps = pipeline.training_set(
+    dataset = pipeline.training_set(
         loaded.parts["train"][:1], loaded.classes, SIZE, 4, seed=0, epoch_range=(0, 2)
     )
-    assert steps == 1 and [len(labels) for _, labels in read(dataset)] == [1, 1]
+    assert [len(labels) for _, labels in read(dataset)] == [1, 1]
 
 
 def test_large_seeds(loaded):
@@ -185,12 +187,11 @@ def test_names_are_those_of_the_spec():
 def test_processes_that_share_the_batches_see_together_what_one_sees(loaded):
     examples = loaded.parts["train"]
     settings = {"seed": 3, "epoch_range": (0, 2)}
-    alone, steps = pipeline.training_set(examples, loaded.classes, SIZE, 6, **settings)
+    alone = pipeline.training_set(examples, loaded.classes, SIZE, 6, **settings)
     shares = [pipeline.Share(range(0, 2), 3), pipeline.Share(range(2, 3), 3)]
     sets = [pipeline.training_set(examples, loaded.classes, SIZE, 6, **settings, share=share) for share in shares]
-    assert {steps for _, steps in sets} == {steps}
-    first, second = (read(dataset) for dataset, _ in sets)
-    whole = read(alone)
+    whole, first, second = map(read, [alone, *sets])
+    steps = len(whole) // 2
     assert len(second) == len(whole) == 2 * steps and len(first) == 2 * len(second)
     for number, (images, labels) in enumerate(whole):
         slices = [first[2 * number], first[2 * number + 1], second[number]]

@@ -151,11 +151,12 @@ def _batched(read, positions: np.ndarray, slices: np.ndarray) -> tf.data.Dataset
     """Reads the examples at the positions, in parallel, into one batch a slice."""
     sizes = tf.constant(np.bincount(slices), tf.int64)
     found = tf.data.Dataset.from_tensor_slices((slices, positions))
-    return found.map(lambda number, position: (number, read(position)), _PARALLEL).group_by_window(
+    batches = found.map(lambda number, position: (number, read(position)), _PARALLEL).group_by_window(
         key_func=lambda number, _: number,
         reduce_func=lambda number, window: window.map(lambda _, example: example).batch(sizes[number]),
         window_size_func=lambda number: sizes[number],
     )
+    return batches.apply(tf.data.experimental.assert_cardinality(len(sizes)))
 
 
 def _inputs(examples: Sequence[Example]) -> tf.Tensor:

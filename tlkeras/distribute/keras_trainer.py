@@ -278,7 +278,10 @@ def _fit(self, x=None, *args, class_weight=None, **options):
     if inside:
         self.train_function = None
     try:
-        return type(self).fit(self, x, *args, class_weight=None if inside else class_weight, **options)
+        with warnings.catch_warnings():
+            # Said at the end of every set that does not know its length, as one that is distributed.
+            warnings.filterwarnings("ignore", "Your input ran out of data", UserWarning)
+            return type(self).fit(self, x, *args, class_weight=None if inside else class_weight, **options)
     finally:
         if inside:
             self._tlkeras_class_weight = self.train_function = None
