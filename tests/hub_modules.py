@@ -24,6 +24,8 @@ def make(kind: str, folder: Path) -> Path:
     makers = {
         "keras2": keras2_image_module,
         "momentum": momentum_module,
+        "counted": counted_module,
+        "NaN": lambda path: counted_module(path, float("nan")),
         "tuple": lambda path: momentum_module(path, tuple),
         "signature": signature_module,
         "tf1": tf1_module,
@@ -81,6 +83,18 @@ def momentum_module(folder: Path, outputs=dict) -> Path:
     images, number = tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([])
     for training in (True, False):
         module.__call__.get_concrete_function(images, training=training, batch_norm_momentum=number)
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
+def counted_module(folder: Path, value: float = 1.0) -> Path:
+    """A module made from a checkpoint, which counts how often it was saved, and that counts steps besides."""
+    module = tf.train.Checkpoint()
+    module.stages = [tf.Variable(tf.fill([3, 3], value), name=f"stage{i}/kernel") for i in (1, 2)]
+    module.step = tf.Variable(0, dtype=tf.int64, name="iteration")
+    spec = tf.TensorSpec([None, None, None, 3], tf.float32)
+    first, second = module.stages
+    module.__call__ = tf.function(lambda x: tf.reduce_mean(x, [1, 2]) @ first @ second, input_signature=[spec])
     tf.saved_model.save(module, str(folder))
     return folder
 

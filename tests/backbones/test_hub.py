@@ -97,6 +97,7 @@ def test_stages_can_be_given(handle):
     model = images_model(handle("keras2"), stages=patterns, trainable="top:1")
     assert [stage.name for stage in trainable.stages_with_head(model)] == ["stem", "block", "head"]
     assert trainable.recipe(model)["stages"] == patterns
+    assert images_model(handle("counted"), stages=["stage1.*", "stage2.*"], trainable="all").count_params() == 26
     with pytest.raises(TlkerasError, match="'stem_conv' is in no stage; layer 'stem_bn' is in no stage"):
         images_model(handle("keras2"), stages=["block.*"])
     with pytest.raises(TlkerasError, match="not in the order"):
