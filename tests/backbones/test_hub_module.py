@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from hub_modules import FEATURES, SIZE, pictures
 
-from tlkeras.backbones.hub_module import HubModule
-from tlkeras.errors import TlkerasError
+from tlkeras.backbones.hub_module import HubModule, Unit
+from tlkeras.errors import TlkerasError, TlkerasWarning
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -185,6 +185,30 @@ def test_modules_that_only_serve_work_frozen(hub_module, kind):
     np.testing.assert_array_equal(layer.weights[0], kernel)
     with pytest.raises(TlkerasError, match=r"cannot be trained: it is (in the format of TF1|a SavedModel)"):
         layer.check_trains([unit.name for unit in layer.units], "frozen")
+    with pytest.raises(TlkerasError, match="cannot be trained"):
+        HubModule(str(hub_module(kind)), trainable=True)
+    model = with_head(layer)
+    model.trainable = True
+    with pytest.warns(TlkerasWarning, match="trainable has no effect on a layer: .* cannot be trained"):
+        fit(model)
+
+
+def test_a_model_saved_with_a_layer_that_only_serves_loads(hub_module, tmp_path):
+    model = with_head(HubModule(str(hub_module("tf1"))))
+    model.trainable = True
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    fit(loaded)
+    assert not loaded.layers[1].trainable
+
+
+def test_variables_have_paths_of_their_own(hub_module, layer):
+    assert layer.weights[0].path == f"{layer.name}/stem_conv/kernel"
+    nameless = HubModule(str(hub_module("keras2")), name="module")
+    paths = [weight.path for weight in nameless.weights]
+    assert len(set(paths)) == len(paths) and "module/block1a_bn/gamma" in paths
+    unit = Unit("a//b", [(tf.Variable([float(i)], name="a//b/w"), True) for i in range(3)], "module")
+    assert [weight.path for weight in unit.weights] == ["module/a//b/w", "module/a//b/w_1", "module/a//b/w_2"]
 
 
 def test_a_part_of_the_batch_norm_cannot_train(layer):

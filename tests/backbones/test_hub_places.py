@@ -9,7 +9,7 @@ import pytest
 
 from tlkeras import checksums, modules, weights
 from tlkeras.backbones import hub_places
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TlkerasWarning
 
 
 def packed(folder, archive, inside="."):
@@ -162,10 +162,36 @@ def test_a_run_folder_comes_first(hub_module, tmp_path):
     hub_places.keep(hub_module("signature"), tmp_path / "module")
     with hub_places.modules_in(tmp_path):
         assert hub_places.find("no/such", "module") == tmp_path / "module"
-        with pytest.raises(TlkerasError, match=r"no/such does not exist; there is no .*/preprocessor"):
+        with pytest.raises(
+            TlkerasError, match=r"no/such does not exist.*nor is there a copy in the run, .*/preprocessor"
+        ):
             hub_places.find("no/such", "preprocessor")
-        with pytest.raises(TlkerasError, match=r"no/such does not exist; .*/module holds another module"):
+        with pytest.raises(TlkerasError, match=r"^the module in .*/module was changed"):
             hub_places.find("no/such", "module", "0" * 64)
+
+
+def test_a_changed_copy_in_a_run_is_told_first(hub_module, tmp_path):
+    """Also where the process has loaded the module before, and where nothing was written down of it."""
+    source, run = shutil.copytree(hub_module("signature"), tmp_path / "source"), tmp_path / "run"
+    sha256 = hub_places.graph_sha256(source)
+    hub_places.keep(source, run / "module")
+    assert hub_places.find("no/such", "module", sha256, str(run / "module")) == run / "module"
+    name = alter(run / "module", "changed")
+    for around in (contextlib.nullcontext(), hub_places.modules_in(run)):
+        with around, pytest.raises(TlkerasError, match=rf"^the module in .*/run/module was changed.*{name}"):
+            hub_places.find(str(source), "module", sha256, str(run / "module"))
+    for content in ("{damaged", None):
+        record = checksums.record_of(run / "module")
+        record.write_text(content) if content else record.unlink()
+        with pytest.warns(TlkerasWarning, match=rf"not compared.*{record} is (damaged|not there)$"):
+            hub_places.find(str(source), "module", sha256, str(run / "module"))
+
+
+@pytest.mark.parametrize("handle", ["ftp://x.example/m", "gs://bucket/m", "file:///m"])
+def test_addresses_that_cannot_be_fetched_are_refused(handle):
+    scheme = handle.partition("://")[0]
+    with pytest.raises(TlkerasError, match=f"^hub: takes a folder.*https address; {scheme}:// is not supported"):
+        hub_places.absolute(handle)
 
 
 def test_only_what_belongs_to_a_module_is_kept(hub_module, tmp_path):

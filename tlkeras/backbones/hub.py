@@ -101,7 +101,9 @@ def keep(model: keras.Model, folder: Path) -> None:
     """Copies the modules of a model into a run folder, so that the run needs nothing else."""
     for layer in model.layers:
         if isinstance(layer, HubModule):
-            hub_places.keep(layer.folder, folder / layer.name)
+            copy = (folder / layer.name).absolute()
+            hub_places.keep(layer.folder, copy)
+            layer.copy = str(copy)
 
 
 def _handle(source: str) -> str:
