@@ -32,6 +32,7 @@ def make(kind: str, folder: Path) -> Path:
         "references": lambda path: tf1_module(path, resources=False),
         "one image": lambda path: bare_module(path, lambda x: tf.reduce_mean(x, [1, 2]), batch=1),
         "whole numbers": lambda path: bare_module(path, lambda x: tf.cast(tf.reduce_max(x, [1, 2]), tf.int32)),
+        "pixels": lambda path: bare_module(path, lambda x: tf.reduce_mean(tf.cast(x, tf.float32), [1, 2]), tf.uint8),
         "no variables": lambda path: bare_module(path, lambda x: tf.reduce_mean(x, [1, 2])),
         "text": text_module,
         "bert": lambda path: bert_modules(path)[1],
@@ -112,10 +113,10 @@ def signature_module(folder: Path) -> Path:
     return folder
 
 
-def bare_module(folder: Path, function, batch: int | None = None) -> Path:
+def bare_module(folder: Path, function, dtype=tf.float32, batch: int | None = None) -> Path:
     """A function of images as a module, without any variable."""
     module = tf.Module()
-    spec = tf.TensorSpec([batch, None, None, 3], tf.float32)
+    spec = tf.TensorSpec([batch, None, None, 3], dtype)
     module.__call__ = tf.function(function, input_signature=[spec])
     tf.saved_model.save(module, str(folder))
     return folder

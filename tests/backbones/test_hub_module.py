@@ -188,14 +188,14 @@ def test_modules_that_only_serve_work_frozen(hub_module, kind):
     with pytest.raises(TlkerasError, match="cannot be trained"):
         HubModule(str(hub_module(kind)), trainable=True)
     model = with_head(layer)
-    model.trainable = True
+    layer.trainable = True
     with pytest.warns(TlkerasWarning, match="trainable has no effect on a layer: .* cannot be trained"):
         fit(model)
 
 
 def test_a_model_saved_with_a_layer_that_only_serves_loads(hub_module, tmp_path):
     model = with_head(HubModule(str(hub_module("tf1"))))
-    model.trainable = True
+    model.layers[1].trainable = True
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     fit(loaded)

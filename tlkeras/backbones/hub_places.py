@@ -137,6 +137,11 @@ def locate(handle: str) -> Path:
     return path
 
 
+def is_here(handle: str) -> bool:
+    """Says whether a module need not be fetched: it is local, or in a cache."""
+    return not is_address(handle) or any((place / GRAPH).is_file() for place in modules.places(handle))
+
+
 def graph_sha256(folder: Path) -> str:
     """Computes the SHA-256 of a module's graph, which tells it from others, and remembers where it lies."""
     digest = checksums.digest(folder / GRAPH)
