@@ -84,6 +84,19 @@ def guard_copy(folder: Path) -> None:
         raise changed(folder, wrong)
 
 
+def guard_again(folder: Path) -> None:
+    """Compares a module that this process has used before with what was written down of it, wherever it lies.
+
+    Raises:
+        TlkerasError: It is another; the message names the files.
+    """
+    cached = next((place for place in (folder, folder.parent) if place.parent in (kept(), _hub_cache())), None)
+    if cached:
+        guard(cached)
+    elif checksums.record_of(folder).exists():
+        guard_copy(folder)
+
+
 def changed(folder: Path, wrong: str) -> TlkerasError:
     """Words that the copy of a module in a run is another than the one it was trained with."""
     return TlkerasError(

@@ -62,7 +62,11 @@ def test_a_changed_module_is_found_before_it_runs(hub_module, tmp_path, monkeypa
     folder = hub_places.find(str(archive), "module")
     (verified,) = weights.verify([])
     assert verified.known and not verified.wrong
+    sha256 = hub_places.graph_sha256(folder)
+    assert hub_places.find("as before", "module", sha256) == folder
     name = alter(folder, change)
+    with pytest.raises(TlkerasError, match=rf"not what it was.*{name}"):
+        hub_places.find("as before", "module", sha256)
     with pytest.raises(TlkerasError, match=rf"not what it was.*{name}.*remove the folder") as error:
         hub_places.find(str(archive), "module")
     assert "\n" not in str(error.value)

@@ -96,6 +96,7 @@ def find(handle: str, name: str, sha256: str | None = None, copy: str | None = N
             return place
     seen = _seen.get(sha256)
     if seen and (seen / GRAPH).is_file() and graph_sha256(seen) == sha256:
+        modules.guard_again(seen)
         return seen
     try:
         place = locate(handle)
