@@ -58,10 +58,12 @@ def test_alone_its_model_says_what_is_missing(moved, tmp_path, monkeypatch):
     shutil.copyfile(moved / "model.keras", tmp_path / "model.keras")
     in_the_run = moved.with_name("run") / "module"
     with pytest.raises(
-        TlkerasError, match=rf"hub-runs.*/module does not exist.* copy in the run, {in_the_run}\..*Run\("
+        TlkerasError, match=rf"hub-runs.*/module does not exist.* is it in the run, {in_the_run}\..*Run\("
     ):
         keras.saving.load_model(tmp_path / "model.keras")
-    with pytest.raises(TlkerasError, match=rf"hub-runs.*/module does not exist.* copy in the run, {tmp_path}/module; "):
+    with pytest.raises(
+        TlkerasError, match=rf"hub-runs.*/module does not exist.* is it in the run, {tmp_path}/module; "
+    ):
         predict(tmp_path / "model.keras", [moved / "model.keras"])
 
 

@@ -166,12 +166,17 @@ def test_a_run_folder_comes_first(hub_module, tmp_path):
     hub_places.keep(hub_module("signature"), tmp_path / "module")
     with hub_places.modules_in(tmp_path):
         assert hub_places.find("no/such", "module") == tmp_path / "module"
-        with pytest.raises(
-            TlkerasError, match=r"no/such does not exist.*nor is there a copy in the run, .*/preprocessor"
-        ):
+        with pytest.raises(TlkerasError, match=r"no/such does not exist.*nor is it in the run, .*/preprocessor"):
             hub_places.find("no/such", "preprocessor")
         with pytest.raises(TlkerasError, match=r"^the module in .*/module was changed"):
             hub_places.find("no/such", "module", "0" * 64)
+
+
+def test_another_run_where_the_model_was_saved_is_passed_over(hub_module, tmp_path):
+    hub_places.keep(hub_module("text"), tmp_path / "module")
+    source = hub_module("signature")
+    sha256 = hub_places.graph_sha256(source)
+    assert hub_places.find(str(source), "module", sha256, str(tmp_path / "module")) == source
 
 
 def test_a_changed_copy_in_a_run_is_told_first(hub_module, tmp_path):

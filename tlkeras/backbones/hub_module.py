@@ -80,7 +80,7 @@ class HubModule(keras.layers.Layer):
         handle: Folder of a SavedModel, archive of it (`.tar.gz`), or address that TensorFlow Hub fetches from.
         arguments: Further arguments of each call, such as `batch_norm_momentum`.
         output_key: Which output to give, where the module gives a dictionary (its key) or a tuple (its position);
-            `*` gives them all.
+            `*` gives them all, as a preprocessor of texts does.
         batch_norm: `frozen` or `train`.
         sha256: Of the module's graph: another module is refused.
         units: Names and shapes of the variables, as `get_config` gives them: a module with others is refused.
@@ -193,7 +193,7 @@ class HubModule(keras.layers.Layer):
     def call(self, inputs, training=None):
         if training and self.trainable and self.saved.refusal:
             # Keras sets it for whole models too, where it need not be meant for this layer.
-            warnings.warn(f"trainable has no effect on a layer: {self.saved.refusal}", TlkerasWarning, stacklevel=2)
+            warnings.warn(f"the layer {self.name!r} stays frozen: {self.saved.refusal}", TlkerasWarning, stacklevel=2)
         if training and self.trains:
             for term in self.saved.regularization():
                 self.add_loss(term)

@@ -91,9 +91,11 @@ def find(handle: str, name: str, sha256: str | None = None, copy: str | None = N
     for place in copies:
         if (place / GRAPH).is_file():
             modules.guard_copy(place)
-            if sha256 not in (None, graph_sha256(place)):
+            if sha256 in (None, graph_sha256(place)):
+                return place
+            # Where the model was saved, another run may stand by now.
+            if place == beside(name):
                 raise modules.changed(place, f"its {GRAPH} has another SHA-256")
-            return place
     seen = _seen.get(sha256)
     if seen and (seen / GRAPH).is_file() and graph_sha256(seen) == sha256:
         modules.guard_again(seen)
@@ -103,7 +105,7 @@ def find(handle: str, name: str, sha256: str | None = None, copy: str | None = N
     except TlkerasError as error:
         if sha256 is None and not copies:
             raise
-        tried = "".join(f"; nor is there a copy in the run, {place}" for place in copies)
+        tried = "".join(f"; nor is it in the run, {place}" for place in copies)
         raise TlkerasError(
             f"the {name} of the model is not found: {error}{tried}. Put it back, or take the copy that the run of the "
             f"model keeps: `tlkeras.Run(RUN).model`, or --backbone hub:RUN/{name}"
