@@ -173,8 +173,10 @@ def test_a_run_folder_comes_first(hub_module, tmp_path):
 
 
 def test_another_run_where_the_model_was_saved_is_passed_over(hub_module, tmp_path):
-    hub_places.keep(hub_module("text"), tmp_path / "module")
     source = hub_module("signature")
+    other = shutil.copytree(source, tmp_path / "other")
+    (other / "saved_model.pb").write_bytes(b"another")
+    hub_places.keep(other, tmp_path / "module")
     sha256 = hub_places.graph_sha256(source)
     assert hub_places.find(str(source), "module", sha256, str(tmp_path / "module")) == source
 
