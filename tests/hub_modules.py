@@ -24,12 +24,15 @@ def make(kind: str, folder: Path) -> Path:
     makers = {
         "keras2": keras2_image_module,
         "momentum": momentum_module,
+        "counted": counted_module,
+        "NaN": lambda path: counted_module(path, float("nan")),
         "tuple": lambda path: momentum_module(path, tuple),
         "signature": signature_module,
         "tf1": tf1_module,
         "references": lambda path: tf1_module(path, resources=False),
         "one image": lambda path: bare_module(path, lambda x: tf.reduce_mean(x, [1, 2]), batch=1),
         "whole numbers": lambda path: bare_module(path, lambda x: tf.cast(tf.reduce_max(x, [1, 2]), tf.int32)),
+        "pixels": lambda path: bare_module(path, lambda x: tf.reduce_mean(tf.cast(x, tf.float32), [1, 2]), tf.uint8),
         "no variables": lambda path: bare_module(path, lambda x: tf.reduce_mean(x, [1, 2])),
         "text": text_module,
         "bert": lambda path: bert_modules(path)[1],
@@ -85,6 +88,18 @@ def momentum_module(folder: Path, outputs=dict) -> Path:
     return folder
 
 
+def counted_module(folder: Path, value: float = 1.0) -> Path:
+    """A module made from a checkpoint, which counts how often it was saved, and that counts steps besides."""
+    module = tf.train.Checkpoint()
+    module.stages = [tf.Variable(tf.fill([3, 3], value), name=f"stage{i}/kernel") for i in (1, 2)]
+    module.step = tf.Variable(0, dtype=tf.int64, name="iteration")
+    spec = tf.TensorSpec([None, None, None, 3], tf.float32)
+    first, second = module.stages
+    module.__call__ = tf.function(lambda x: tf.reduce_mean(x, [1, 2]) @ first @ second, input_signature=[spec])
+    tf.saved_model.save(module, str(folder))
+    return folder
+
+
 def signature_module(folder: Path) -> Path:
     """A SavedModel that has a signature and cannot be called."""
     module = tf.Module()
@@ -98,10 +113,10 @@ def signature_module(folder: Path) -> Path:
     return folder
 
 
-def bare_module(folder: Path, function, batch: int | None = None) -> Path:
+def bare_module(folder: Path, function, dtype=tf.float32, batch: int | None = None) -> Path:
     """A function of images as a module, without any variable."""
     module = tf.Module()
-    spec = tf.TensorSpec([batch, None, None, 3], tf.float32)
+    spec = tf.TensorSpec([batch, None, None, 3], dtype)
     module.__call__ = tf.function(function, input_signature=[spec])
     tf.saved_model.save(module, str(folder))
     return folder

@@ -56,10 +56,29 @@ def test_a_trained_run_is_not_trained_again(moved, capsys):
 def test_alone_its_model_says_what_is_missing(moved, tmp_path, monkeypatch):
     monkeypatch.setattr(hub_places, "_seen", {})
     shutil.copyfile(moved / "model.keras", tmp_path / "model.keras")
-    with pytest.raises(TlkerasError, match=r"hub-runs.*/module does not exist"):
+    in_the_run = moved.with_name("run") / "module"
+    with pytest.raises(
+        TlkerasError, match=rf"hub-runs.*/module does not exist.* is it in the run, {in_the_run}\..*Run\("
+    ):
         keras.saving.load_model(tmp_path / "model.keras")
-    with pytest.raises(TlkerasError, match=rf"hub-runs.*/module does not exist; there is no {tmp_path}/module"):
+    with pytest.raises(
+        TlkerasError, match=rf"hub-runs.*/module does not exist.* is it in the run, {tmp_path}/module; "
+    ):
         predict(tmp_path / "model.keras", [moved / "model.keras"])
+
+
+def test_where_it_was_saved_its_model_loads_by_itself(moved, tmp_path, monkeypatch):
+    """The run stands where it stood when it was saved; the module's own place is gone."""
+    monkeypatch.setattr(hub_places, "_seen", {})
+    tlkeras.Run(moved).model.save(tmp_path / "model.keras")
+    monkeypatch.setattr(hub_places, "_seen", {})
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.get_layer("module").folder == moved / "module"
+
+
+def test_a_spec_without_its_module_says_what_is_missing(moved, tmp_path, capsys):
+    code, said = say(capsys, "train", "--spec", moved / "spec.toml", "--output", tmp_path / "new")
+    assert code == 2 and said.startswith("Error: the module of the model is not found: ") and "hub:RUN/module" in said
 
 
 def test_interrupted_and_without_its_module_a_run_goes_on(moved, hub_module, photo_folder, tmp_path, capsys):

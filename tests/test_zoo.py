@@ -173,7 +173,7 @@ def test_what_is_no_file(path):
 
 
 def test_a_card_written_again_is_the_same(own_zoo):
-    card = replace(zoo.card("hub_vit_s16"), name="mine", arguments={"a b": [1, True, "ü\n"]})
+    card = replace(zoo.card("hub_vit_s16"), name="mine", output_key=0, arguments={"a b": [1, True, "ü\n"]})
     (own_zoo / "mine.toml").write_text(card_files.to_toml(card.to_dict()))
     assert zoo.card("mine") == card
 
@@ -182,7 +182,12 @@ def test_a_card_written_again_is_the_same(own_zoo):
     ("line", "wrong", "cited"),
     [
         ('source = "keras:ResNet101"', 'source = "ftp:x"', "'source'"),
-        ('source = "keras:ResNet101"', "", "'source' is missing"),
+        ('source = "keras:ResNet101"', "", "the key 'source' is missing"),
+        ('source = "keras:ResNet101"\ninput_size = 64', "", "the keys 'source', 'input_size' are missing"),
+        ("input_size = 64", 'input_size = 64\noutput_key = "*"', "'output_key'"),
+        ("input_size = 64", "input_size = 64\noutput_key = -1", "'output_key'"),
+        ("input_size = 64", "input_size = 64\noutput_key = false", "'output_key'"),
+        ("input_size = 64", 'input_size = 64\ntask = "text"', "'preprocess': must be none for texts"),
         ("input_size = 64", "input_size = 0", "'input_size'"),
         ("input_size = 64", "input_sise = 64", "Did you mean 'input_size'"),
         ("input_size = 64", "input_size = 64\ntop1 = 75.1", "'top1'"),

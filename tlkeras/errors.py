@@ -27,6 +27,10 @@ class TryAgain(TlkerasError):
     exit_code = 75
 
 
+class TlkerasWarning(UserWarning):
+    """What the user should know and is no mistake: one line, which the command line prints as it is."""
+
+
 def unknown_name(kind: str, received: str, legal: Iterable[str]) -> TlkerasError:
     """Words the error for a name that is not among the legal ones: the nearest of them first, then all.
 

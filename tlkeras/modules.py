@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import warnings
 from pathlib import Path
 
 from tlkeras import checksums
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TlkerasWarning
 from tlkeras.files import is_leftover
 from tlkeras.places import cache_folder
 
@@ -65,17 +66,43 @@ def guard(folder: Path) -> None:
 
 
 def guard_copy(folder: Path) -> None:
-    """Compares the copy of a module in a run with the checksums beside it, where there are any.
+    """Compares the copy of a module in a run with the checksums beside it; warns where there are none.
 
     Raises:
         TlkerasError: It is another; the message names the files.
     """
     sums = checksums.recorded(folder)
-    if sums is not None and (wrong := checksums.folder_difference(folder, sums)):
-        raise TlkerasError(
-            f"the module in {folder} is not the one that the run was trained with ({wrong}): put back what was there, "
-            f"or train again"
+    if sums is None:
+        record = checksums.record_of(folder)
+        state = "is damaged" if record.exists() else "is not there"
+        warnings.warn(
+            f"the module in {folder} was not compared with that of the training: {record} {state}",
+            TlkerasWarning,
+            stacklevel=2,
         )
+    elif wrong := checksums.folder_difference(folder, sums):
+        raise changed(folder, wrong)
+
+
+def guard_again(folder: Path) -> None:
+    """Compares a module that this process has used before with what was written down of it, wherever it lies.
+
+    Raises:
+        TlkerasError: It is another; the message names the files.
+    """
+    cached = next((place for place in (folder, folder.parent) if place.parent in (kept(), _hub_cache())), None)
+    if cached:
+        guard(cached)
+    elif checksums.record_of(folder).exists():
+        guard_copy(folder)
+
+
+def changed(folder: Path, wrong: str) -> TlkerasError:
+    """Words that the copy of a module in a run is another than the one it was trained with."""
+    return TlkerasError(
+        f"the module in {folder} was changed: it is not the one that the run was trained with ({wrong}): put back what "
+        f"was there, or train again"
+    )
 
 
 def _hub_cache() -> Path:

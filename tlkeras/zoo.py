@@ -35,7 +35,8 @@ class Card:
         features: Channels of the feature map, or of the embedding.
         parameters: All weights of the network without its classifier, moving statistics of BatchNorm included: what
             `count_params()` says.
-        preprocess: How RGB 0..255 is normalised: a name, or a table `{mean, std}` on that scale. `none` for texts.
+        preprocess: How RGB 0..255 is normalised: a name, or a table `{mean, std}` on that scale. `none` for texts, and
+            for a hub: module that takes whole numbers.
         stages: Regular expressions, input to output, one a stage; each is matched against whole layer names. A
             hub: card may have none: the stages are then found in the names of the module's variables.
         license: SPDX name of the licence of the weights.
@@ -47,7 +48,7 @@ class Card:
         size_mb: Size of the weights in megabytes (of the file with its classifier, for Keras), as published.
         reference: Where top1 and size_mb are published.
         task: What goes in: `image` or `text`.
-        output_key: Which output is the embedding, where a hub: module gives several.
+        output_key: Which output is the embedding, by name or position, where a hub: module gives several.
         arguments: Further arguments of each call of a hub: module.
         preprocessor: `hub:HANDLE` of the module that turns texts into what a hub: encoder takes.
         network: `keras:CLASS` of keras.applications whose weights the file of a file: card holds; without it, the file
@@ -71,7 +72,7 @@ class Card:
     size_mb: float | None = None
     reference: str | None = None
     task: str = "image"
-    output_key: str | None = None
+    output_key: str | int | None = None
     arguments: dict = field(default_factory=dict)
     preprocessor: str | None = None
     network: str | None = None
@@ -99,9 +100,10 @@ class Card:
         for key in values:
             if key not in legal:
                 raise TlkerasError(f"{where}: {unknown_name('key', key, [*legal, 'extends'])}")
-        for item in fields(cls):
-            if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
-                raise TlkerasError(f"{where}: the key {item.name!r} is missing")
+        needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
+        if missing := [repr(name) for name in needed if name not in values]:
+            are = "keys {} are" if len(missing) > 1 else "key {} is"
+            raise TlkerasError(f"{where}: the {are.format(', '.join(missing))} missing")
         for key, value in values.items():
             legal_value, holds = _RULES[key]
             if not holds(value):
@@ -113,6 +115,8 @@ class Card:
             raise TlkerasError(f"{where}, key {strange[0]!r}: only for {_OF_SCHEME[strange[0]]}: cards")
         if not values["input_size"] and values.get("task", "image") != "text":
             raise TlkerasError(f"{where}, key 'input_size': must be {_COUNT[0]}. Received: 0")
+        if values.get("task") == "text" and values["preprocess"] != "none":
+            raise TlkerasError(f"{where}, key 'preprocess': must be none for texts. Received: {values['preprocess']!r}")
         return cls(**{**values, "stages": tuple(values["stages"])})
 
 
@@ -205,7 +209,10 @@ _RULES = {
     "size_mb": ("a number of megabytes", lambda v: v is None or (_is_number(v) and v > 0)),
     "reference": ("text", lambda v: v is None or _is_text(v)),
     "task": (f"one of {', '.join(TASKS)}", lambda v: v in TASKS),
-    "output_key": ("text", lambda v: v is None or _is_text(v)),
+    "output_key": (
+        "the name of one output, or its position",
+        lambda v: v is None or (v == 0 and v is not False) or _is_count(v) or (_is_text(v) and v != "*"),
+    ),
     "arguments": ("a table of plain values", lambda v: isinstance(v, Mapping) and all(map(_is_plain, v.values()))),
     "preprocessor": ("hub:HANDLE", lambda v: v is None or (_is_text(v) and v.startswith("hub:"))),
     "network": ("keras:CLASS", lambda v: v is None or (_is_source(v) and v.startswith("keras:"))),

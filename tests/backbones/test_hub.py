@@ -8,7 +8,7 @@ from hub_modules import FEATURES, SIZE, WORDS, pictures
 
 import tlkeras
 from tlkeras import backbones, trainable
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TlkerasWarning
 from tlkeras.zoo import Card
 
 
@@ -97,6 +97,7 @@ def test_stages_can_be_given(handle):
     model = images_model(handle("keras2"), stages=patterns, trainable="top:1")
     assert [stage.name for stage in trainable.stages_with_head(model)] == ["stem", "block", "head"]
     assert trainable.recipe(model)["stages"] == patterns
+    assert images_model(handle("counted"), stages=["stage1.*", "stage2.*"], trainable="all").count_params() == 26
     with pytest.raises(TlkerasError, match="'stem_conv' is in no stage; layer 'stem_bn' is in no stage"):
         images_model(handle("keras2"), stages=["block.*"])
     with pytest.raises(TlkerasError, match="not in the order"):
@@ -108,6 +109,7 @@ def test_stages_can_be_given(handle):
     [
         ({"output_key": "default"}, "gives one tensor"),
         ({"task": "text"}, "takes 'one tensor'|the module"),
+        ({"arguments": {"scale": 1.0}}, "unknown argument"),
     ],
 )
 def test_a_card_that_does_not_fit_is_refused(handle, changes, message):
@@ -116,9 +118,24 @@ def test_a_card_that_does_not_fit_is_refused(handle, changes, message):
         backbones.load(card)
 
 
+def test_pixels_stay_whole_numbers_where_a_module_takes_them(handle):
+    card = backbones.find(handle("pixels"), SIZE)
+    assert card.preprocess == "none"
+    backbones.check(card)
+    with pytest.raises(TlkerasError, match="key 'preprocess': must be none, as its module takes whole numbers"):
+        backbones.check(dataclasses.replace(card, preprocess="unit"))
+
+
 def test_what_a_module_says_of_itself_is_the_truth(handle):
     card = dataclasses.replace(backbones.find(handle("keras2"), SIZE), features=7, parameters=7)
-    loaded = backbones.load(card)
+    with pytest.warns(TlkerasWarning) as said:
+        loaded = backbones.load(card)
+    assert [str(warning.message) for warning in said] == [
+        "card 'keras2', key 'features': it is 6, not 7",
+        "card 'keras2', key 'parameters': it is 633, not 7",
+    ]
+    with pytest.raises(TlkerasError, match=r"key 'features': it is 6\. Received: 7"):
+        backbones.check(card)
     assert (loaded.card.features, loaded.card.parameters) == (6, 633)
     assert loaded.model.get_layer("preprocess").card == loaded.card.to_dict()
 

@@ -1,4 +1,4 @@
-"""A module under a MirroredStrategy over two logical CPUs, which TensorFlow divides before it starts: a process."""
+"""Modules under a MirroredStrategy over two logical CPUs, which TensorFlow divides before it starts: a process."""
 
 import subprocess
 import sys
@@ -41,7 +41,39 @@ np.testing.assert_allclose(keras.saving.load_model(f"{folder}/model.keras")(imag
 """
 
 
-def test_it_trains_as_on_one_device(hub_module, tmp_path):
-    command = [sys.executable, "-c", PROGRAM, str(hub_module("keras2")), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+TEXTS = """
+import sys
+import keras, numpy as np, tensorflow as tf, tlkeras
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+texts = tf.constant(["good film", "bad", "very good film", "not good", "very bad film"])
+data = tf.data.Dataset.from_tensor_slices((texts, [1, 0, 1, 0, 0])).batch(3)
+
+def trained(strategy):
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = tlkeras.build(f"hub:{sys.argv[1]}", classes=["a", "b"], trainable="all", dropout=0.0)
+        tlkeras.distribute.enable(model)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.1), loss, jit_compile=False)
+    losses = model.fit(data, epochs=3, verbose=0).history["loss"]
+    return losses, model.predict(data, verbose=0)
+
+mirrored = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+for ours, expected in zip(mirrored, trained(tf.distribute.get_strategy())):
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+"""
+
+
+def run(program, *arguments):
+    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_it_trains_as_on_one_device(hub_module, tmp_path):
+    run(PROGRAM, hub_module("keras2"), tmp_path)
+
+
+def test_texts_in_batches_that_do_not_divide_evenly(hub_module):
+    run(TEXTS, hub_module("text"))

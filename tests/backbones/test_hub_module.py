@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from hub_modules import FEATURES, SIZE, pictures
 
-from tlkeras.backbones.hub_module import HubModule
-from tlkeras.errors import TlkerasError
+from tlkeras.backbones.hub_module import HubModule, Unit
+from tlkeras.errors import TlkerasError, TlkerasWarning
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -140,7 +140,9 @@ def test_further_arguments_have_defaults_and_can_be_given(hub_module, momentum, 
     np.testing.assert_allclose(layer.units[1].weights[0], mean * expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "key", "other"), [("momentum", "twice", "default"), ("tuple", "1", "0")])
+@pytest.mark.parametrize(
+    ("kind", "key", "other"), [("momentum", "twice", "default"), ("tuple", "1", "0"), ("tuple", 1, 0)]
+)
 def test_one_of_several_outputs(hub_module, kind, key, other):
     images = pictures() / 255
     twice, once = (HubModule(str(hub_module(kind)), output_key=k)(images) for k in (key, other))
@@ -152,15 +154,26 @@ def test_one_of_several_outputs(hub_module, kind, key, other):
     [
         ("momentum", {"output_key": "twise"}, "Did you mean 'twice'.*Legal: default, twice"),
         ("tuple", {}, "gives several outputs.*Legal: 0, 1"),
+        ("tuple", {"output_key": 2}, "unknown output_key.*Legal: 0, 1"),
         ("keras2", {"output_key": "default"}, "gives one tensor"),
+        ("keras2", {"output_key": 0}, "gives one tensor"),
         ("momentum", {"arguments": {"momentum": 0.5}}, "Did you mean 'batch_norm_momentum'"),
         ("momentum", {"arguments": {"batch_norm_momentum": "much"}}, "not traced for this call"),
         ("tf1", {"arguments": {"momentum": 0.5}}, "unknown argument.*Legal: images"),
+        ("tf1", {"arguments": {"images": 0.5}}, "cannot be called with the arguments"),
+        ("tf1", {"arguments": {"images": "x"}}, "does not take the arguments"),
+        ("NaN", {}, "NaN, or beyond float32, in its variables stage1/kernel:0, stage2/kernel:0"),
     ],
 )
 def test_what_a_module_does_not_know_is_named(hub_module, kind, options, message):
     with pytest.raises(TlkerasError, match=message):
         HubModule(str(hub_module(kind)), **options)
+
+
+def test_counters_are_no_weights(hub_module):
+    layer = HubModule(str(hub_module("counted")))
+    assert [unit.name for unit in layer.units] == ["stage1", "stage2"] and layer.count_params() == 18
+    assert {variable.name for variable in layer.saved.resources()} == {"save_counter:0", "iteration:0"}
 
 
 @pytest.mark.parametrize("kind", ["tf1", "signature"])
@@ -172,6 +185,30 @@ def test_modules_that_only_serve_work_frozen(hub_module, kind):
     np.testing.assert_array_equal(layer.weights[0], kernel)
     with pytest.raises(TlkerasError, match=r"cannot be trained: it is (in the format of TF1|a SavedModel)"):
         layer.check_trains([unit.name for unit in layer.units], "frozen")
+    with pytest.raises(TlkerasError, match="cannot be trained"):
+        HubModule(str(hub_module(kind)), trainable=True)
+    model = with_head(layer)
+    layer.trainable = True
+    with pytest.warns(TlkerasWarning, match="the layer .* stays frozen: .* cannot be trained"):
+        fit(model)
+
+
+def test_a_model_saved_with_a_layer_that_only_serves_loads(hub_module, tmp_path):
+    model = with_head(HubModule(str(hub_module("tf1"))))
+    model.layers[1].trainable = True
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    fit(loaded)
+    assert not loaded.layers[1].trainable
+
+
+def test_variables_have_paths_of_their_own(hub_module, layer):
+    assert layer.weights[0].path == f"{layer.name}/stem_conv/kernel"
+    nameless = HubModule(str(hub_module("keras2")), name="module")
+    paths = [weight.path for weight in nameless.weights]
+    assert len(set(paths)) == len(paths) and "module/block1a_bn/gamma" in paths
+    unit = Unit("a//b", [(tf.Variable([float(i)], name="a//b/w"), True) for i in range(3)], "module")
+    assert [weight.path for weight in unit.weights] == ["module/a//b/w", "module/a//b/w_1", "module/a//b/w_2"]
 
 
 def test_a_part_of_the_batch_norm_cannot_train(layer):

@@ -170,6 +170,21 @@ def test_bundle_to_a_machine_that_does_not_know_the_card(zoo_command, mine, plac
     assert "good" in zoo_command("verify")
 
 
+def test_a_module_without_a_card(zoo_command, refusal, hub_module, places, monkeypatch):
+    name = f"hub:{hub_module('counted')}"
+    assert zoo_command("fetch", name) == f"{name}: {hub_module('counted')}\n"
+    shown = json.loads(zoo_command("show", name, "--json"))
+    assert (shown["name"], shown["parameters"]) == ("counted", 18)
+    assert "b.tar: counted, " in zoo_command("bundle", places / "b.tar", name)
+    monkeypatch.setenv("TLKERAS_HOME", str(places / "other"))
+    assert str(places / "other" / "modules") in zoo_command("fetch", "--from-bundle", places / "b.tar")
+    assert backbones.load(zoo.card("counted"), image_size=32).card.parameters == 18
+    address = "hub:https://127.0.0.1:9/model"
+    assert f"`tlkeras zoo fetch {address}`" in refusal("zoo", "show", address)
+    assert "could not be fetched" in refusal("zoo", "fetch", address)
+    assert "gs:// is not supported" in refusal("zoo", "bundle", places / "c.tar", "hub:gs://bucket/model")
+
+
 def test_mistakes(refusal, places):
     assert "Did you mean 'resnet50'" in refusal("zoo", "fetch", "resnet51")
     assert "nothing named" in refusal("zoo", "fetch")

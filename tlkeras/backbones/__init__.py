@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.backbones.stages import Stage, stages_of
 from tlkeras.backbones.text import TextPreprocess
 from tlkeras.backbones.weight_files import Loaded, load_weights
-from tlkeras.errors import TlkerasError, unknown_name
+from tlkeras.errors import TlkerasError, TlkerasWarning, unknown_name
 from tlkeras.zoo import Card
 
 # The families that are written here; the rest is Keras'.
@@ -63,26 +64,25 @@ def find(name: str, image_size: int = 0, stages: Sequence[str] = (), file: str =
 def check(card: Card) -> None:
     """Builds the backbone of a card, with random weights, to see whether the card tells the truth.
 
-    A module of TF-Hub is asked for neither features nor parameters, and one at an address is not fetched. Weights that
-    lie in a file on this machine are loaded.
+    A module of TF-Hub is loaded, but not fetched for this. Weights that lie in a file on this machine are loaded.
 
     Raises:
         TlkerasError: It cannot be built, its stages do not cover it, features or parameters are others, or the file of
             weights does not fit.
     """
-    if card.scheme == "hub":
-        if not hub_places.is_address(card.source.removeprefix(hub.SCHEME)):
-            load(card)
+    is_module = card.scheme == "hub"
+    if is_module and not hub_places.is_here(card.source.removeprefix(hub.SCHEME)):
         return
-    model = load(card, "random").model
-    found = {"features": model.output_shape[-1], "parameters": model.count_params()}
-    for key, value in found.items():
-        if value != getattr(card, key):
-            # A network that is written here is built with the features on the card, be they right or wrong.
-            with_it = "" if card.application else f" with features = {card.features}: one of the two is wrong"
-            raise TlkerasError(
-                f"card {card.name!r}, key {key!r}: it is {value}{with_it}. Received: {getattr(card, key)}"
-            )
+    with warnings.catch_warnings():
+        # What is a warning to whoever trains with a card is an error in a new one.
+        warnings.simplefilter("ignore", TlkerasWarning)
+        model = load(card, "imagenet" if is_module else "random").model
+    if wrong := _differences(card, model):
+        # A network that is written here is built with the features on the card, be they right or wrong.
+        is_guess = not (is_module or card.application)
+        with_it = f" with features = {card.features}: one of the two is wrong" if is_guess else ""
+        key, value = next(iter(wrong.items()))
+        raise TlkerasError(f"card {card.name!r}, key {key!r}: it is {value}{with_it}. Received: {getattr(card, key)}")
     if card.scheme == "file":
         load(card)
 
@@ -140,9 +140,20 @@ def _load_module(
 ) -> Backbone:
     if weights == "random":
         raise TlkerasError(f"weights: {card.name!r} is a module of TF-Hub, which brings its own: imagenet, or a file")
-    model, card = hub.build(card, image_size, recipe)
+    model, found = hub.build(card, image_size, recipe)
+    for key, value in _differences(card, model).items():
+        warnings.warn(
+            f"card {card.name!r}, key {key!r}: it is {value}, not {getattr(card, key)}", TlkerasWarning, stacklevel=2
+        )
+    card = found
     loaded = None if weights == "imagenet" else load_weights(model, weights, card, partial)
     return Backbone(model, card, stages_of(model.layers, card), loaded)
+
+
+def _differences(card: Card, model: keras.Model) -> dict[str, int]:
+    """Gives what a card says otherwise of its network than it is, as it is."""
+    found = {"features": model.output_shape[-1], "parameters": model.count_params()}
+    return {key: value for key, value in found.items() if value != getattr(card, key)}
 
 
 def _load_text(card: Card, weights: str | Path, image_size: int | None, recipe: dict | None) -> Backbone:

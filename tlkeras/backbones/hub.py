@@ -40,6 +40,11 @@ def build(card: Card, image_size: int | None, recipe: dict | None) -> tuple[kera
     if card.task == "image":
         size = image_size or card.input_size
         inputs = keras.Input(_image_shape(module, size, card.name), name="image", dtype="float32")
+        if card.preprocess != "none" and not module.saved.input.dtype.is_floating:
+            raise TlkerasError(
+                f"card {card.name!r}, key 'preprocess': must be none, as its module takes whole numbers, 0..255. "
+                f"Received: {card.preprocess!r}"
+            )
         x = Preprocess(card.to_dict(), recipe, name="preprocess", dtype="float32")(inputs)
     else:
         inputs = keras.Input((), name="text", dtype="string")
@@ -101,7 +106,9 @@ def keep(model: keras.Model, folder: Path) -> None:
     """Copies the modules of a model into a run folder, so that the run needs nothing else."""
     for layer in model.layers:
         if isinstance(layer, HubModule):
-            hub_places.keep(layer.folder, folder / layer.name)
+            copy = (folder / layer.name).absolute()
+            hub_places.keep(layer.folder, copy)
+            layer.copy = str(copy)
 
 
 def _handle(source: str) -> str:

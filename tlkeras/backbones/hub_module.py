@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 
 import keras
@@ -9,7 +11,7 @@ import tensorflow as tf
 
 from tlkeras.backbones import hub_places, unit_names
 from tlkeras.backbones.saved_module import SavedModule, select
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TlkerasWarning
 
 # Stands for all outputs of a module, as a dictionary.
 EVERYTHING = "*"
@@ -21,27 +23,42 @@ class Unit(keras.layers.Layer):
     Args:
         name: The path.
         variables: Pairs of a variable of the module and whether it trains.
+        module: Name of the module's layer, with which the paths of the variables begin.
 
     Attributes:
+        described: Names within the unit and shapes of the variables.
         could_train: Whether any of them trains.
         is_batch_norm: Whether they are those of a BatchNorm.
     """
 
-    def __init__(self, name: str, variables: Sequence[tuple[tf.Variable, bool]]):
+    def __init__(self, name: str, variables: Sequence[tuple[tf.Variable, bool]], module: str):
         super().__init__(dtype="float32", autocast=False)
         # Keras allows no path as the name of a layer when it is made.
         self.name = name
-        for variable, trains in variables:
-            self._track_variable(_adopt(variable, trains))
+        self.described = [[_name(variable), list(variable.shape)] for variable, _ in variables]
+        with contextlib.ExitStack() as scopes:
+            for part in (module, *name.split("/")):
+                scopes.enter_context(keras.name_scope(part))
+            for (variable, trains), unique in zip(variables, _unique([n for n, _ in self.described]), strict=True):
+                self._track_variable(_adopt(variable, trains, unique))
         self.could_train = any(trains for _, trains in variables)
-        names = {unit_names.last_component(variable.name) for variable, _ in variables}
+        names = {name for name, _ in self.described}
         # Where several layers ended up in one unit, it is more than a BatchNorm.
         self.is_batch_norm = "moving_mean" in names and names <= {"gamma", "beta", "moving_mean", "moving_variance"}
         self.built = True
 
 
-def _adopt(source: tf.Variable, trains: bool) -> keras.Variable:
-    name = unit_names.last_component(source.name) or "variable"
+def _name(variable: tf.Variable) -> str:
+    return unit_names.last_component(variable.name) or "variable"
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Numbers the names that are there twice, from the second on."""
+    counts = [names[:index].count(name) for index, name in enumerate(names)]
+    return [f"{name}_{count}" if count else name for name, count in zip(names, counts, strict=True)]
+
+
+def _adopt(source: tf.Variable, trains: bool, name: str) -> keras.Variable:
     variable = keras.Variable(
         "zeros", shape=source.shape, dtype=source.dtype.name, trainable=trains, autocast=False, name=name
     )
@@ -63,32 +80,37 @@ class HubModule(keras.layers.Layer):
         handle: Folder of a SavedModel, archive of it (`.tar.gz`), or address that TensorFlow Hub fetches from.
         arguments: Further arguments of each call, such as `batch_norm_momentum`.
         output_key: Which output to give, where the module gives a dictionary (its key) or a tuple (its position);
-            `*` gives them all.
+            `*` gives them all, as a preprocessor of texts does.
         batch_norm: `frozen` or `train`.
         sha256: Of the module's graph: another module is refused.
         units: Names and shapes of the variables, as `get_config` gives them: a module with others is refused.
-        trained: Names of the units that train; all where not given.
+        trained: Names of the units that train; all where not given, or none where the module cannot be trained.
+        copy: Folder of the copy that a run made, which is looked at before the handle.
 
     Raises:
-        TlkerasError: The module is not found, or is another, or cannot be called.
+        TlkerasError: The module is not found, or is another, or cannot be called; or `trainable` is given as true, and
+            it cannot be trained.
     """
 
     def __init__(
         self,
         handle: str,
         arguments: Mapping | None = None,
-        output_key: str | None = None,
+        output_key: str | int | None = None,
         batch_norm: str = "frozen",
         sha256: str | None = None,
         units: list | None = None,
         trained: Sequence[str] | None = None,
+        copy: str | None = None,
         **kwargs,
     ):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.handle, self.output_key, self.batch_norm = hub_places.absolute(handle), output_key, batch_norm
         self.arguments = dict(arguments or {})
-        self.folder = hub_places.find(self.handle, self.name, sha256)
+        self.folder = hub_places.find(self.handle, self.name, sha256, copy)
+        beside = hub_places.beside(self.name)
+        self.copy = str(beside) if self.folder == beside else copy
         self.sha256 = hub_places.graph_sha256(self.folder)
         self.saved = SavedModule(self.folder, self.arguments)
         if output_key != EVERYTHING:
@@ -98,13 +120,15 @@ class HubModule(keras.layers.Layer):
         # Tracked, so that a SavedModel of any model with this layer has the module's tables and files.
         self.loaded = self.saved.loaded
         groups = unit_names.units([variable.name for variable in self.saved.variables])
-        self.units = [Unit(name, self._variables(indices)) for name, indices in groups.items()]
+        self.units = [Unit(name, self._variables(indices), self.name) for name, indices in groups.items()]
+        if units is None and kwargs.get("trainable") and self.saved.refusal:
+            raise TlkerasError(self.saved.refusal)
         if units is not None and units != self._described():
             raise TlkerasError(
                 f"the module in {self.folder} has other variables than the one that the model was made with"
             )
         trained = groups if trained is None else trained
-        self.train_units(trained if self.trainable else (), batch_norm)
+        self.train_units(trained if self.trainable and not self.saved.refusal else (), batch_norm)
         self.built = True
 
     @classmethod
@@ -123,6 +147,7 @@ class HubModule(keras.layers.Layer):
             "sha256": self.sha256,
             "units": self._described(),
             "trained": [unit.name for unit in self.units if unit.trainable],
+            "copy": self.copy,
         }
 
     @property
@@ -166,9 +191,10 @@ class HubModule(keras.layers.Layer):
         return unit_names.stage_patterns(names, weighty if any(weighty) else [not u.is_batch_norm for u in self.units])
 
     def call(self, inputs, training=None):
+        if training and self.trainable and self.saved.refusal:
+            # Keras sets it for whole models too, where it need not be meant for this layer.
+            warnings.warn(f"the layer {self.name!r} stays frozen: {self.saved.refusal}", TlkerasWarning, stacklevel=2)
         if training and self.trains:
-            if self.saved.refusal:
-                raise TlkerasError(self.saved.refusal)
             for term in self.saved.regularization():
                 self.add_loss(term)
         outputs = self.saved(inputs, bool(training) and self.trains and self.batch_norm == "train")
@@ -184,4 +210,4 @@ class HubModule(keras.layers.Layer):
         return [(v, self.saved.trains(v)) for v in map(self.saved.variables.__getitem__, indices)]
 
     def _described(self) -> list:
-        return [[unit.name, [[v.name, list(v.shape)] for v in unit.weights]] for unit in self.units]
+        return [[unit.name, unit.described] for unit in self.units]

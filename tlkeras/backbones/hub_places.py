@@ -24,6 +24,8 @@ GRAPH = "saved_model.pb"
 # What belongs to a module; whatever else lies in its folder does not travel with it.
 _PARTS = (GRAPH, "variables", "assets", "assets.extra", "tfhub_module.pb", "fingerprint.pb", "keras_metadata.pb")
 
+_LEGAL = "folder of a SavedModel, a .tar.gz of it, or an https address"
+
 _beside: contextvars.ContextVar[Path | None] = contextvars.ContextVar("beside", default=None)
 _downloads: contextvars.ContextVar[bool] = contextvars.ContextVar("downloads", default=True)
 # Where modules were found in this process, by the SHA-256 of their graphs: copies of a model find theirs again.
@@ -33,7 +35,7 @@ _seen: dict[str, Path] = {}
 @contextlib.contextmanager
 def modules_in(folder: Path) -> Iterator[None]:
     """Looks for modules in a run folder first, where training left a copy of them, within the block."""
-    token = _beside.set(Path(folder))
+    token = _beside.set(Path(folder).absolute())
     try:
         yield
     finally:
@@ -51,8 +53,16 @@ def without_downloads() -> Iterator[None]:
 
 
 def absolute(handle: str) -> str:
-    """Makes the handle of a local folder or archive mean the same from anywhere; leaves an address as it is."""
-    return handle if is_address(handle) else str(Path(handle).expanduser().absolute())
+    """Makes the handle of a local folder or archive mean the same from anywhere; leaves an address as it is.
+
+    Raises:
+        TlkerasError: It is an address of another kind than can be fetched.
+    """
+    if is_address(handle):
+        return handle
+    if match := re.match(r"\w[\w.+-]*://", handle):
+        raise TlkerasError(f"hub: takes a {_LEGAL}; {match[0]} is not supported. Received: {handle!r}")
+    return str(Path(handle).expanduser().absolute())
 
 
 def is_address(handle: str) -> bool:
@@ -60,35 +70,50 @@ def is_address(handle: str) -> bool:
     return re.match(r"https?://", handle) is not None
 
 
-def find(handle: str, name: str, sha256: str | None = None) -> Path:
-    """Finds the folder of a module.
+def beside(name: str) -> Path | None:
+    """Returns where the run folder of `modules_in` has, or would have, its copy of the module of that name."""
+    return _beside.get() / name if _beside.get() else None
+
+
+def find(handle: str, name: str, sha256: str | None = None, copy: str | None = None) -> Path:
+    """Finds the folder of a module: its copy in a run folder, where it was before in this process, or by its handle.
 
     Args:
         handle: Local folder or archive, or an address.
         name: Of the layer that it becomes, and of its copy in a run folder.
         sha256: Of its graph, where only this one will do.
+        copy: Folder of the copy that a run made, when the model was saved.
 
     Raises:
-        TlkerasError: There is none; the message names what was tried.
+        TlkerasError: There is none, or a copy of it was changed; the message names what was tried.
     """
-    beside = _beside.get() / name if _beside.get() else None
-    tried = []
-    for place in (beside, _seen.get(sha256)):
-        if place and (place / GRAPH).is_file():
+    copies = list(dict.fromkeys(place for place in (beside(name), copy and Path(copy)) if place))
+    for place in copies:
+        if (place / GRAPH).is_file():
+            modules.guard_copy(place)
             if sha256 in (None, graph_sha256(place)):
-                if place == beside:
-                    modules.guard_copy(place)
                 return place
-            tried.append(f"{place} holds another module")
-        elif place and place == beside and place.parent.is_dir():
-            tried.append(f"there is no {place}")
+            # Where the model was saved, another run may stand by now.
+            if place == beside(name):
+                raise modules.changed(place, f"its {GRAPH} has another SHA-256")
+    seen = _seen.get(sha256)
+    if seen and (seen / GRAPH).is_file() and graph_sha256(seen) == sha256:
+        modules.guard_again(seen)
+        return seen
     try:
         place = locate(handle)
     except TlkerasError as error:
-        raise TlkerasError("; ".join([str(error), *tried])) from None
+        if sha256 is None and not copies:
+            raise
+        tried = "".join(f"; nor is it in the run, {place}" for place in copies)
+        raise TlkerasError(
+            f"the {name} of the model is not found: {error}{tried}. Put it back, or take the copy that the run of the "
+            f"model keeps: `tlkeras.Run(RUN).model`, or --backbone hub:RUN/{name}"
+        ) from None
     if sha256 not in (None, graph_sha256(place)):
-        found = f"the module in {place} is not the one that the model was trained with: its {GRAPH} has another SHA-256"
-        raise TlkerasError("; ".join([found, *tried]))
+        raise TlkerasError(
+            f"the module in {place} is not the one that the model was trained with: its {GRAPH} has another SHA-256"
+        )
     return place
 
 
@@ -98,22 +123,26 @@ def locate(handle: str) -> Path:
     Raises:
         TlkerasError: There is none, or one in a cache is not what it was when it came there.
     """
+    handle = absolute(handle)
     if is_address(handle):
         folder = next((place for place in modules.places(handle) if (place / GRAPH).is_file()), None)
         folder = folder or _download(handle)
         modules.guard(folder)
         return folder
-    path = Path(handle).expanduser()
+    path = Path(handle)
     if path.is_file():
         return _unpacked(path)
     if path.is_dir() and path.parent.resolve() == modules.kept().resolve():
         modules.guard(path)
     if not (path / GRAPH).is_file():
         state = f"has no {GRAPH}" if path.is_dir() else "does not exist"
-        raise TlkerasError(
-            f"hub: takes the folder of a SavedModel, a .tar.gz of it, or an https address. {handle} {state}"
-        )
+        raise TlkerasError(f"{handle} {state}: hub: takes a {_LEGAL}")
     return path
+
+
+def is_here(handle: str) -> bool:
+    """Says whether a module need not be fetched: it is local, or in a cache."""
+    return not is_address(handle) or any((place / GRAPH).is_file() for place in modules.places(handle))
 
 
 def graph_sha256(folder: Path) -> str:
@@ -175,7 +204,7 @@ def _download(handle: str) -> Path:
     if not _downloads.get():
         raise TlkerasError(
             f"the module {handle} is not on this machine, and is not downloaded just to be looked at: "
-            f"`tlkeras zoo fetch` and `tlkeras train` fetch it. Or put its unpacked folder at "
+            f"`tlkeras zoo fetch hub:{handle}` and `tlkeras train` fetch it. Or put its unpacked folder at "
             f"{modules.folder_of(handle)}, or let TFHUB_CACHE_DIR name the cache of TensorFlow Hub that has it, or "
             f"give a folder or an archive: hub:FOLDER"
         )

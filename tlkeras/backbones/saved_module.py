@@ -25,7 +25,7 @@ class SavedModule:
 
     Attributes:
         loaded: What TensorFlow loaded.
-        variables: Its variables, as it lists them, but for those that hold no numbers.
+        variables: Its weights, as it lists them; variables of other types, such as counters, are carried along.
         refusal: Why it cannot be trained; empty where it can.
         input: What it takes: a `tf.TensorSpec`, or a dictionary of them.
         outputs: What it gives, likewise, or a tuple of them.
@@ -33,15 +33,16 @@ class SavedModule:
         modes: The values of `training` that it was traced with; empty where it takes none.
 
     Raises:
-        TlkerasError: It cannot be loaded or called, or lacks or does not know an argument.
+        TlkerasError: It cannot be loaded or called, lacks or does not know an argument, or has weights that are NaN.
     """
 
     def __init__(self, folder: Path, arguments: Mapping[str, Any]):
         self.folder, self._arguments = folder, dict(arguments)
         self.loaded, is_old = _load(folder)
         everything = _variables(self.loaded)
-        self.variables = [v for v in everything if _holds_numbers(v)]
-        self._others = [v for v in everything if not _holds_numbers(v)]
+        self.variables = [v for v in everything if _is_weight(v)]
+        self._others = [v for v in everything if not _is_weight(v)]
+        _check_finite(self.variables, folder)
         self.modes: set = set()
         self.refusal, self._signature = "", None
         traces = getattr(self.loaded.__call__, "concrete_functions", []) if callable(self.loaded) else []
@@ -56,7 +57,11 @@ class SavedModule:
             )
         # A call to see that it can be called so, without computing anything.
         call = tf.function(lambda inputs: self(inputs, training=False), autograph=False)
-        self.outputs = call.get_concrete_function(self.input).structured_outputs
+        try:
+            self.outputs = call.get_concrete_function(self.input).structured_outputs
+        except (TypeError, ValueError, tf.errors.OpError) as error:
+            given = f" with the arguments {self._arguments}" if self._arguments else ""
+            raise TlkerasError(f"the module in {folder} cannot be called{given}: {in_one_line(error)}") from error
         if fixed := [s.shape[0] for s in tf.nest.flatten(self.input) if s.shape.rank and s.shape[0] is not None]:
             raise TlkerasError(f"the module in {folder} takes batches of {fixed[0]} only: save it for any batch size")
         self.needs_text = "tensorflow_text" in sys.modules and getattr(self.input, "dtype", None) == tf.string
@@ -89,7 +94,7 @@ class SavedModule:
         return [loss() if callable(loss) else tf.convert_to_tensor(loss) for loss in losses]
 
     def resources(self) -> list:
-        """Lists what the module needs beside its variables: tables, files of words, variables that hold no numbers."""
+        """Lists what the module needs beside its variables: tables, files of words, variables that are no weights."""
         kinds = (tf.saved_model.experimental.TrackableResource, tf.saved_model.Asset)
         parts = tf.train.TrackableView(self.loaded).descendants()
         return [*self._others, *(part for part in parts if isinstance(part, kinds))]
@@ -128,7 +133,12 @@ class SavedModule:
         for argument in self._arguments:
             if argument not in specs:
                 raise unknown_name(f"argument of the module in {self.folder}", argument, specs)
-        self._tensors = {key: tf.constant(value, specs.pop(key).dtype) for key, value in self._arguments.items()}
+        try:
+            self._tensors = {key: tf.constant(value, specs.pop(key).dtype) for key, value in self._arguments.items()}
+        except (TypeError, ValueError) as error:
+            raise TlkerasError(
+                f"the module in {self.folder} does not take the arguments {self._arguments}: {in_one_line(error)}"
+            ) from None
         self._input_name = next(iter(specs), None)
         return signature, specs if len(specs) != 1 else specs[self._input_name]
 
@@ -141,24 +151,25 @@ class SavedModule:
         return {key: one(value, self.input[key]) for key, value in inputs.items()}
 
 
-def select(outputs, key: str | None, where: str):
+def select(outputs, key: str | int | None, where: str):
     """Takes the one tensor out of what a module gives.
 
     Args:
         outputs: A tensor, or a dictionary or tuple that has it.
-        key: Name in a dictionary, or position in a tuple; None is the only one, or the one named `default`.
+        key: Name in a dictionary, or position in a tuple, also as text; None is the only one, or that named `default`.
         where: What the module is called in messages.
 
     Raises:
         TlkerasError: The key is none of it, or one is needed; the legal ones are listed.
     """
+    key = None if key is None else str(key)
     if isinstance(outputs, (list, tuple)):
         outputs = {str(index): value for index, value in enumerate(outputs)}
     if not isinstance(outputs, Mapping):
-        if key:
+        if key is not None:
             raise TlkerasError(f"output_key: {where} gives one tensor, and takes none. Received: {key!r}")
         return outputs
-    if not key:
+    if key is None:
         key = next(iter(outputs)) if len(outputs) == 1 else _DEFAULT
         if key not in outputs:
             legal = ", ".join(sorted(map(str, outputs)))
@@ -202,8 +213,19 @@ def _variables(loaded) -> list[tf.Variable]:
     return listed + [part for part in parts if isinstance(part, tf.Variable) and id(part) not in known]
 
 
-def _holds_numbers(variable: tf.Variable) -> bool:
-    return variable.dtype != tf.string and variable.shape.is_fully_defined()
+def _is_weight(variable: tf.Variable) -> bool:
+    # Whole numbers do not train: they count steps, or how often a checkpoint was saved.
+    return (variable.dtype.is_floating or variable.dtype.is_complex) and variable.shape.is_fully_defined()
+
+
+def _check_finite(variables: list[tf.Variable], folder: Path) -> None:
+    floating = [variable for variable in variables if variable.dtype.is_floating]
+    wrong = [v.name for v in floating if not tf.reduce_all(tf.math.is_finite(tf.cast(v, tf.float32)))]
+    if wrong:
+        raise TlkerasError(
+            f"the module in {folder} is damaged: NaN, or beyond float32, in its variables {', '.join(wrong[:8])}"
+            f"{' …' if len(wrong) > 8 else ''}"
+        )
 
 
 def _parameters(loaded) -> tuple[list[str], set[str]]:

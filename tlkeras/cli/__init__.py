@@ -7,11 +7,12 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 
 import click
 
 from tlkeras import __version__
-from tlkeras.errors import TlkerasError, unknown_name
+from tlkeras.errors import TlkerasError, TlkerasWarning, unknown_name
 
 _COMMANDS = ("train", "evaluate", "predict", "export", "zoo")
 
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     if not debug:
         sys.excepthook = _one_line
+    warnings.formatwarning = _formatted
     # TensorFlow's C++ side logs its start-up to standard error; what matters is raised as an exception anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # File names need not be text that the terminal's encoding has.
@@ -79,6 +81,10 @@ def _resuming(arguments: list[str]) -> str:
 def _fail(message: str, code: int) -> None:
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
+
+
+def _formatted(message, category, *place, with_place=warnings.formatwarning) -> str:
+    return f"warning: {message}\n" if category is TlkerasWarning else with_place(message, category, *place)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace) -> None:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import click
 
 from tlkeras import consoles, zoo
+from tlkeras.cli import quiet
 
 CARD_OPTION = click.option("--card", "card_file", metavar="FILE", default="", help="File of cards of your own.")
+
+
+def card_of(name: str, card_file: str, download: bool = False) -> zoo.Card:
+    """Finds a card by its name, or loads the module of `hub:HANDLE` to see what it is, fetching it where allowed."""
+    if not name.startswith("hub:"):
+        return zoo.card(name, card_file)
+    with quiet.start():
+        from tlkeras import backbones
+        from tlkeras.backbones import hub_places
+    with contextlib.nullcontext() if download else hub_places.without_downloads():
+        return backbones.find(name)
 
 
 @click.command("list")
@@ -37,8 +50,8 @@ def list_cards(task, as_json, card_file):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @CARD_OPTION
 def show_card(name, as_json, card_file):
-    """Show all that is known of the backbone NAME."""
-    values = zoo.card(name, card_file).to_dict()
+    """Show all that is known of the backbone NAME, which may be hub:HANDLE."""
+    values = card_of(name, card_file).to_dict()
     if as_json:
         click.echo(json.dumps(values, ensure_ascii=False))
         return

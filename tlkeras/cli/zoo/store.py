@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tlkeras import bundles, consoles, unbundle, weights, zoo
-from tlkeras.cli.zoo.look import CARD_OPTION
+from tlkeras.cli.zoo.look import CARD_OPTION, card_of
 from tlkeras.errors import TlkerasError
 
 
@@ -17,18 +17,21 @@ from tlkeras.errors import TlkerasError
 @click.option("--from-bundle", metavar="FILE", help="Import all of a bundle first; then NAME may be left out.")
 @CARD_OPTION
 def fetch(names, from_bundle, card_file):
-    """Fetch the weights of the backbones NAME…, or of a bundle, and check them."""
+    """Fetch the weights of the backbones NAME…, any of which may be hub:HANDLE, or of a bundle, and check them."""
     if not names and not from_bundle:
         raise TlkerasError("nothing named: give the names of backbones, or --from-bundle FILE")
     console = consoles.make()
     if from_bundle:
         imported = unbundle.load(Path(from_bundle), card_file)
         names = list(dict.fromkeys([*imported, *names]))
-    for card in [zoo.card(name, card_file) for name in names]:
-        path = locate(card.source.partition(":")[2]) if card.scheme == "hub" else weights.fetch(card, console)
-        if card.preprocessor:
-            locate(card.preprocessor.partition(":")[2])
-        console.print(f"{card.name}: {path}")
+    # A module is fetched also where it needs a card before it can be a backbone.
+    cards = {name: None if name.startswith("hub:") else zoo.card(name, card_file) for name in names}
+    for name, card in cards.items():
+        source = card.source if card else name
+        path = locate(source.removeprefix("hub:")) if source.startswith("hub:") else weights.fetch(card, console)
+        if card and card.preprocessor:
+            locate(card.preprocessor.removeprefix("hub:"))
+        console.print(f"{name}: {path}")
 
 
 @click.command("verify")
@@ -52,10 +55,12 @@ def verify(card_file):
 def bundle(out, names, card_file):
     """Write the cards and weights of the backbones NAME… into OUT.tar, for a machine without a network.
 
+    A NAME may be hub:HANDLE: the module gets a card, and its name is shown.
+
     There, `--from-bundle OUT.tar` of `tlkeras train` or `tlkeras zoo fetch` imports it.
     """
     console = consoles.make()
-    cards = [zoo.card(name, card_file) for name in dict.fromkeys(names)]
+    cards = [card_of(name, card_file, download=True) for name in dict.fromkeys(names)]
     size = bundles.write(Path(out), cards, locate, console)
     console.print(f"{out}: {', '.join(card.name for card in cards)}, {size / 1e6:.1f} MB")
 
