@@ -10,9 +10,9 @@ import contextlib
 from collections.abc import Iterator
 
 import keras
-import tensorflow as tf
 
 from tlkeras.backbones.weight_files import set_weights
+from tlkeras.distribute import devices
 
 
 @contextlib.contextmanager
@@ -20,7 +20,8 @@ def mixed(mixed_precision: str | None) -> Iterator[str]:
     """Makes layers that are built within the block compute in the precision of the setting `mixed_precision`.
 
     Args:
-        mixed_precision: `none`, `float16`, `bfloat16`, or `auto`, which asks for a GPU; None leaves Keras' own policy.
+        mixed_precision: `none`, `float16`, `bfloat16`, or `auto`, which is what the devices are made for (see
+            `tlkeras.distribute.precision_for`); None leaves Keras' own policy.
 
     Yields:
         The setting, also where it was Keras' own.
@@ -29,9 +30,7 @@ def mixed(mixed_precision: str | None) -> Iterator[str]:
     if mixed_precision is None:
         yield "none" if before.name == "float32" else before.name.removeprefix("mixed_")
         return
-    kind = mixed_precision
-    if kind == "auto":
-        kind = "float16" if tf.config.list_physical_devices("GPU") else "bfloat16"
+    kind = devices.precision_for(mixed_precision, devices.kind(), devices.capabilities())
     keras.config.set_dtype_policy("float32" if kind == "none" else f"mixed_{kind}")
     try:
         yield mixed_precision

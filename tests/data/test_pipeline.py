@@ -93,9 +93,7 @@ def test_fit_continues_one_iterator_over_the_epochs(loaded):
 
 
 def test_one_image_is_enough(loaded):
-    dataset = pipeline.training_set(
-        loaded.parts["train"][:1], loaded.classes, SIZE, 4, seed=0, epoch_range=(0, 2)
-    )
+    dataset = pipeline.training_set(loaded.parts["train"][:1], loaded.classes, SIZE, 4, seed=0, epoch_range=(0, 2))
     assert [len(labels) for _, labels in read(dataset)] == [1, 1]
 
 

@@ -100,9 +100,7 @@ def test_the_same_text_is_kept_once_and_never_with_two_labels(reviews):
 
 
 def epochs(loaded, begin, end):
-    sets = pipeline.training_set(
-        loaded.parts["train"], loaded.classes, None, 8, seed=3, epoch_range=(begin, end)
-    )
+    sets = pipeline.training_set(loaded.parts["train"], loaded.classes, None, 8, seed=3, epoch_range=(begin, end))
     return [(texts.tolist(), labels.tolist()) for texts, labels in sets.as_numpy_iterator()]
 
 

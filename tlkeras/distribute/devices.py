@@ -73,6 +73,13 @@ def is_chief() -> bool:
     return found is None or found.is_chief
 
 
+def kind() -> str:
+    """Says what computes in the scope that this is called in: `CPU`, `GPU` or `TPU`."""
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return "TPU"
+    return "GPU" if tf.config.get_visible_devices("GPU") else "CPU"
+
+
 def precision_for(setting: str, kind: str, capabilities: Sequence[tuple[int, int]] = ()) -> str:
     """Decides `auto` among the settings of mixed precision by what computes fast in it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -19,6 +20,7 @@ from tlkeras import archives, distribute
 from tlkeras.cluster.meeting import Meeting
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
+from tlkeras.places import cache_folder
 
 # What TensorFlow raises when a worker that it wants to hear from is gone.
 _LOST = (
@@ -62,9 +64,14 @@ class Team:
             with folder.held():
                 yield folder
         else:
-            with tempfile.TemporaryDirectory(prefix="tlkeras-worker-") as aside:
-                self._aside = Path(aside)
-                yield RunFolder(aside)
+            # No other process has this address, so that what a killed one left is cleared away by the next.
+            self._aside = cache_folder() / "workers" / re.sub(r"[^\w.-]", "-", self._met.cluster.addresses[self.index])
+            shutil.rmtree(self._aside, ignore_errors=True)
+            self._aside.mkdir(parents=True)
+            try:
+                yield RunFolder(self._aside)
+            finally:
+                shutil.rmtree(self._aside, ignore_errors=True)
 
     def hand_out(self, source: RunFolder, target: RunFolder) -> None:
         """Copies what a run has begun with from the chief's `source` to the `target` of each other process."""
