@@ -1,0 +1,86 @@
+"""The same command as several workers: real processes, a few pictures, and weights that are random."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import workers
+
+MAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
+SETTINGS = ["--weights=random", "--image-size=32", "--batch-size=8", "--dropout=0", "--epochs=3", "--trainable=top:2"]
+
+
+@pytest.fixture
+def data(make_images):
+    return make_images({"a": 29, "b": 23, "c": 19})
+
+
+def command(data, output, *more):
+    return [*MAIN, str(data), *SETTINGS, f"--output={output}", *more]
+
+
+def history(output):
+    with (output / "history.csv").open() as file:
+        return np.array([[float(value) for value in row.values()] for row in csv.DictReader(file)])
+
+
+def accuracy(output):
+    return json.loads((output / "metrics.json").read_text())["accuracy"]["value"]
+
+
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_workers_together_are_one_process(data, tmp_path, count):
+    for number in (1, count):
+        ended = workers.run(command(data, tmp_path / str(number)), number)
+        assert [code for code, _ in ended] == [0] * number, ended[0][1]
+    said = [text for _, text in ended]
+    assert "worker 0 of" in said[0] and "test accuracy" in said[0] and "accuracy" not in said[1]
+    one, many = tmp_path / "1", tmp_path / str(count)
+    np.testing.assert_allclose(history(many), history(one), rtol=1e-4)
+    assert accuracy(many) == accuracy(one) and (many / "export" / "1" / "saved_model.pb").is_file()
+    assert {path.name for path in many.iterdir()} == {path.name for path in one.iterdir()}
+
+
+def begun(data, output):
+    """Starts two workers and waits until an epoch is done."""
+    started = [
+        subprocess.Popen(command(data, output, "--resume"), env=env, text=True, stderr=subprocess.PIPE, stdout=-1)
+        for env in workers.environments(2)
+    ]
+    while not (output / "history.csv").exists():
+        assert all(one.poll() is None for one in started), started[0].communicate()
+        time.sleep(0.05)
+    return started
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("killed", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGTERM)])
+def test_a_worker_that_goes_ends_the_others_and_the_run_goes_on(data, tmp_path, killed, number):
+    output = tmp_path / "run"
+    started = begun(data, output)
+    started[killed].send_signal(number)
+    other = started[1 - killed]
+    _, said = other.communicate(timeout=60)
+    assert other.returncode == 75 and f"worker {killed}" in said and "Traceback" not in said
+    assert started[killed].wait(60) == (75 if number == signal.SIGTERM else -number)
+    (ended, *_) = workers.run(command(data, output, "--resume"), 2)
+    assert ended[0] == 0 and "continuing after epoch" in ended[1]
+    workers.run(command(data, tmp_path / "whole"), 1)
+    np.testing.assert_allclose(history(output), history(tmp_path / "whole"), rtol=1e-4)
+
+
+def test_workers_of_different_specs(data, tmp_path):
+    started = [
+        subprocess.Popen(
+            [*command(data, tmp_path / "run"), f"--seed={seed}"], env=env, text=True, stderr=subprocess.PIPE
+        )
+        for seed, env in enumerate(workers.environments(2))
+    ]
+    for one in started:
+        _, said = one.communicate(timeout=60)
+        assert one.returncode == 2 and "seed" in said and not (tmp_path / "run").exists()
