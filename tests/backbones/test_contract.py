@@ -185,7 +185,7 @@ def with_stem(model):
 def test_keras_computes_the_same(card, model, folder, monkeypatch):
     """Its own network behind its own preprocessing, which is inside the network for some and before it for others."""
     if card.scheme != "keras":
-        pytest.skip("no network of Keras")
+        pytest.skip(f"{card.name} is written here: Keras has no such network, nor a file of its weights")
     make, shape = network(card), (card.input_size, card.input_size, 3)
     ours = backbone_of(model)
     original = make(include_top=False, weights=None, input_shape=shape)
@@ -209,7 +209,7 @@ class AskedFor(Exception):
 
 def test_keras_downloads_the_file_that_is_on_the_card(card, monkeypatch):
     if card.scheme != "keras":
-        pytest.skip("no network of Keras")
+        pytest.skip(f"{card.name} is written here: Keras has no such network, nor a file of its weights")
 
     def get_file(fname, origin, file_hash=None, **_):
         raise AskedFor(fname, origin, file_hash)

