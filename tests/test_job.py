@@ -10,14 +10,19 @@ import time
 import numpy as np
 import pytest
 import workers
+from helpers import write_photo
 
 MAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
 SETTINGS = ["--weights=random", "--image-size=32", "--batch-size=8", "--dropout=0", "--epochs=3", "--trainable=top:2"]
 
 
-@pytest.fixture
-def data(make_images):
-    return make_images({"a": 29, "b": 23, "c": 19})
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A number of pictures that neither workers nor batches divide."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(71):
+        write_photo(folder / "abc"[number % 3] / f"{number:02}.png", number)
+    return folder
 
 
 def command(data, output, *more):
