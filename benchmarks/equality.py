@@ -1,0 +1,64 @@
+"""The same training by one process, by workers, and by devices of one machine: how far their results are apart.
+
+    python benchmarks/equality.py DATA OUTPUT [OPTION ...]
+
+OPTION is one of `tlkeras train`; dropout and augmentation are off. Prints for 2 and 4 workers and for 2 logical devices
+the largest relative difference from one process of the losses and accuracies of all epochs, of the figures of the test
+part, and of the weights: of each tensor, the largest difference divided by its largest weight.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import tlkeras  # noqa: F401  (its layers are registered)
+
+TRAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
+LAUNCH = [sys.executable, "-m", "tlkeras.cluster.launch"]
+WAYS = {"1 process": [], "2 workers": [*LAUNCH, "2", "--"], "4 workers": [*LAUNCH, "4", "--"], "cpu:2": []}
+
+
+def train(way: str, data: str, folder: Path, options: list[str]) -> None:
+    command = [*WAYS[way], *TRAIN, data, "--dropout", "0", "--output", str(folder), "--resume", *options]
+    subprocess.run([*command, *(["--devices", way] if way.startswith("cpu") else [])], check=True, stdout=sys.stderr)
+
+
+def figures(folder: Path) -> dict[str, list[np.ndarray]]:
+    with (folder / "history.csv").open() as file:
+        rows = [[float(value) for key, value in row.items() if key != "seconds"] for row in csv.DictReader(file)]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    model = keras.saving.load_model(folder / "model.keras", compile=False)
+    return {
+        "history": [np.array(column) for column in zip(*rows, strict=True)],
+        "test": [np.array([metrics[name]["value"] for name in ("loss", "accuracy", "macro_f1")])],
+        "weights": model.get_weights(),
+    }
+
+
+def difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
+    return max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-12) for a, b in zip(ours, theirs, strict=True))
+
+
+def main(data: str, output: str, *options: str) -> None:
+    found = {}
+    for way in WAYS:
+        folder = Path(output, way.replace(" ", "-").replace(":", "-"))
+        train(way, data, folder, list(options))
+        found[way] = figures(folder)
+    print("difference".ljust(12), *(name.rjust(10) for name in found["1 process"]))
+    for way in list(WAYS)[1:]:
+        apart = [difference(found[way][name], found["1 process"][name]) for name in found[way]]
+        print(way.ljust(12), *(f"{value:10.1e}" for value in apart))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])
