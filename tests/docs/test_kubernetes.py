@@ -169,6 +169,6 @@ def test_the_command_trains_where_no_run_is_and_goes_on_where_one_is(photo_folde
     (tmp_path / "photos").symlink_to(photo_folder)
     small = ["--weights=random", "--image-size=32", "--epochs=1", "--fine-tune-epochs=1"]
     outputs = train(tmp_path, *small)
-    assert "test accuracy" in outputs[0] and outputs[1].strip() == "worker 1 of 2, chief no"
+    assert "test accuracy" in outputs[0] and outputs[1].startswith("worker 1 of 2, chief no")
     assert (tmp_path / "runs" / "flowers" / "export" / "1" / "saved_model.pb").is_file()
     assert "is trained already" in train(tmp_path, *small)[0]
