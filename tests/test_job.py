@@ -1,5 +1,6 @@
 """The same command as several workers: real processes, a few pictures, and weights that are random."""
 
+import contextlib
 import csv
 import json
 import signal
@@ -10,14 +11,19 @@ import time
 import numpy as np
 import pytest
 import workers
+from helpers import write_photo
 
 MAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
 SETTINGS = ["--weights=random", "--image-size=32", "--batch-size=8", "--dropout=0", "--epochs=3", "--trainable=top:2"]
 
 
-@pytest.fixture
-def data(make_images):
-    return make_images({"a": 29, "b": 23, "c": 19})
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    """A number of pictures that neither workers nor batches divide."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(71):
+        write_photo(folder / "abc"[number % 3] / f"{number:02}.png", number)
+    return folder
 
 
 def command(data, output, *more):
@@ -46,28 +52,33 @@ def test_workers_together_are_one_process(data, tmp_path, count):
     assert {path.name for path in many.iterdir()} == {path.name for path in one.iterdir()}
 
 
+@contextlib.contextmanager
 def begun(data, output):
-    """Starts two workers and waits until an epoch is done."""
-    started = [
-        subprocess.Popen(command(data, output, "--resume"), env=env, text=True, stderr=subprocess.PIPE, stdout=-1)
-        for env in workers.environments(2)
-    ]
-    while not (output / "history.csv").exists():
-        assert all(one.poll() is None for one in started), started[0].communicate()
-        time.sleep(0.05)
-    return started
+    """Gives two workers that have done an epoch; none is left in the end."""
+    with contextlib.ExitStack() as held:
+        started = []
+        for env in workers.environments(2):
+            worker = subprocess.Popen(
+                command(data, output, "--resume"), env=env, text=True, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
+            started.append(held.enter_context(worker))
+            held.callback(worker.kill)
+        while not (output / "history.csv").exists():
+            assert all(one.poll() is None for one in started), started[0].communicate()
+            time.sleep(0.05)
+        yield started
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (1, signal.SIGTERM)])
 def test_a_worker_that_goes_ends_the_others_and_the_run_goes_on(data, tmp_path, killed, number):
     output = tmp_path / "run"
-    started = begun(data, output)
-    started[killed].send_signal(number)
-    other = started[1 - killed]
-    _, said = other.communicate(timeout=60)
-    assert other.returncode == 75 and f"worker {killed}" in said and "Traceback" not in said
-    assert started[killed].wait(60) == (75 if number == signal.SIGTERM else -number)
+    with begun(data, output) as started:
+        started[killed].send_signal(number)
+        other = started[1 - killed]
+        _, said = other.communicate(timeout=60)
+        assert other.returncode == 75 and f"worker {killed}" in said and "Traceback" not in said
+        assert started[killed].wait(60) == (75 if number == signal.SIGTERM else -number)
     (ended, *_) = workers.run(command(data, output, "--resume"), 2)
     assert ended[0] == 0 and "continuing after epoch" in ended[1]
     workers.run(command(data, tmp_path / "whole"), 1)
@@ -83,4 +94,4 @@ def test_workers_of_different_specs(data, tmp_path):
     ]
     for one in started:
         _, said = one.communicate(timeout=60)
-        assert one.returncode == 2 and "seed" in said and not (tmp_path / "run").exists()
+        assert one.returncode == 2 and "seed 1 != 0" in said and not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import builder, consoles, distribute, trainable, weights
+from tlkeras import builder, consoles, distribute, trainable
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.backbones import hub, hub_places
@@ -76,8 +76,6 @@ def _train(
         if folder.is_trained:
             return False
         data = recorded(folder, spec) if folder.has_split else _load(spec, console)
-        if team.size > 1 and spec.weights == "imagenet":
-            weights.fetch(card_of(spec, folder))
         return True
 
     if not team.share(begin):
@@ -89,7 +87,12 @@ def _train(
         # Texts are in no file of their own, so that they are looked for; a file that lacks is told when it is read.
         data = recorded(folder, spec, ("train", "val", "test") if card_of(spec, folder).task == "text" else ())
     with strategy.scope():
-        run = carry_out(_build(spec, data.classes, console, folder), data, spec, folder, console)
+        # Whatever a worker would find under the name of the weights, those of the chief are where all set out from.
+        is_told = not team.is_chief and card_of(spec, folder).scheme != "hub"
+        built = dataclasses.replace(spec, weights="random", partial=False) if is_told else spec
+        model = _build(built, data.classes, console, folder)
+        team.hand_out_weights(model)
+        run = carry_out(model, data, spec, folder, console)
     if team.size > 1:
         # Loaded without the strategy: each worker judges its part by itself.
         run.model = folder.load_model()

@@ -25,6 +25,7 @@ _PRIVATE = (
     (stock, "reduce_per_replica", ("values", "strategy", "reduction")),
     (TFOptimizer, "_all_reduce_sum_gradients", ("self", "grads_and_vars")),
     (keras.Layer, "_flatten_layers", ("self", "include_self", "recursive")),
+    (keras.random.SeedGenerator, "next", ("self", "ordered")),
     (keras.layers.BatchNormalization, "_moments", ("self", "inputs", "mask")),
     (tf_dataset_adapter, "make_class_weight_map_fn", ("class_weight",)),
 )

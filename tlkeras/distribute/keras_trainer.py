@@ -23,6 +23,8 @@ from tlkeras.distribute.keras_private import check_keras
 from tlkeras.errors import TlkerasError
 
 _TRAINER = stock.TensorFlowTrainer
+# Between the seeds of replicas; a prime, so that the seeds of a model's layers do not meet.
+_APART = 1_000_003
 
 
 def stock_loop_works(strategy: tf.distribute.Strategy) -> bool:
@@ -252,12 +254,21 @@ def _check_compiled(model) -> None:
             )
 
 
+def _next_seed(generator, ordered=True):
+    # Each replica has the state of the generator, and would drop what the others drop.
+    seed, context = type(generator).next(generator, ordered), tf.distribute.get_replica_context()
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    return seed + tf.cast(replica * _APART, seed.dtype) * tf.constant([1, 0], seed.dtype)
+
+
 def _maybe_symbolic_build(self, iterator=None, data_batch=None):
     # From the specification of the data. Stock Keras takes a batch for it, and with that an order of its own from
     # every seeded shuffle, and it cannot reduce the batches of workers.
     _check_compiled(self)
     for layer in _normalizations(self, synchronized=True):
         vars(layer)["_moments"] = types.MethodType(_moments, layer)
+    for generator in (one for layer in self._flatten_layers() for one in layer._seed_generators):
+        vars(generator)["next"] = types.MethodType(_next_seed, generator)
     if iterator is not None:
         spec = iterator.data_adapter.get_tf_dataset().element_spec
         data_batch = keras.tree.map_structure(_local_spec, spec)

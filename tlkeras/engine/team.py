@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
@@ -88,6 +89,19 @@ class Team:
             if not self.is_chief:
                 archives.extract(packed, unpacked)
                 shutil.copytree(unpacked, target.path, dirs_exist_ok=True)
+
+    def hand_out_weights(self, model: keras.Model) -> None:
+        """Gives the model of each process the weights of the chief's."""
+        if self.size == 1:
+            return
+        with tempfile.TemporaryDirectory() as aside:
+            file = Path(aside, "weights.npz")
+            if self.is_chief:
+                np.savez(file, *model.get_weights())
+            self._met.share_file(file)
+            if not self.is_chief:
+                with np.load(file, allow_pickle=False) as given:
+                    model.set_weights(list(given.values()))
 
     def share(self, make):
         """Has the chief make a value, and gives it to all."""
