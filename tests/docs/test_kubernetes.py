@@ -160,11 +160,12 @@ def train(folder, *more):
         ours = workers.environments(1)[0] | {"TF_CONFIG": json.dumps(config)}
         line = [ENTRYPOINT, *main, *CONTAINER["args"][1:], *more]
         started.append(subprocess.Popen(line, env=ours, cwd=folder, stdout=-1, stderr=subprocess.STDOUT, text=True))
-    outputs = [one.communicate(timeout=300)[0] for one in started]
+    outputs = [one.communicate(timeout=600)[0] for one in started]
     assert [one.returncode for one in started] == [0] * count, outputs
     return outputs
 
 
+@pytest.mark.slow
 def test_the_command_trains_where_no_run_is_and_goes_on_where_one_is(photo_folder, tmp_path):
     (tmp_path / "photos").symlink_to(photo_folder)
     small = ["--weights=random", "--image-size=32", "--epochs=1", "--fine-tune-epochs=1"]

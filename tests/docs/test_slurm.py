@@ -67,6 +67,6 @@ def test_tasks_of_one_node_train(photo_folder, tmp_path):
             SLURM_NODEID="0",
         )
         started.append(subprocess.Popen(line, env=workers.environments(1)[0] | here, stdout=-1, stderr=-2, text=True))
-    outputs = [one.communicate(timeout=300)[0] for one in started]
+    outputs = [one.communicate(timeout=600)[0] for one in started]
     assert [one.returncode for one in started] == [0, 0], outputs
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["accuracy"] and "test accuracy" in outputs[0]
