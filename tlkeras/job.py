@@ -67,7 +67,7 @@ def _train(
     console: Console,
     team: Team,
     strategy: tf.distribute.Strategy,
-) -> Run:
+) -> Run | None:
     data = None
 
     def begin() -> bool:
@@ -80,7 +80,7 @@ def _train(
 
     if not team.share(begin):
         console.print(f"{folder.path} is trained already")
-        return Run(folder.path)
+        return Run(folder.path) if team.is_chief else None
     with _begun(spec, data, folder, team) as source:
         team.hand_out(source, folder)
     if not team.is_chief:
