@@ -31,8 +31,12 @@ class Loops:
         self._models: dict[str, keras.Model] = {}
         self._steps: dict[tuple[str, str], Callable] = {}
 
-    def run(self, trainable: str, loop: str, rows: int, steps: int) -> float:
-        """Runs steps of `rows` images of all replicas together; gives seconds, from the first batch to the last loss."""
+    def run(self, trainable: str, loop: str, rows: int, steps: int) -> tuple[float, float]:
+        """Runs steps of `rows` images of all replicas together.
+
+        Returns:
+            Seconds and CPU seconds from the first batch to the last loss.
+        """
         with self._strategy.scope():
             model = self._models.get(trainable) or self._models.setdefault(trainable, self._model(trainable))
             if loop == "fit":
@@ -41,12 +45,12 @@ class Loops:
                 step = self._reduce(model) if loop == "reduce" else self._bare(model, reduced=loop == "bare")
                 self._steps[trainable, loop] = step
             step, data = self._steps[trainable, loop], self._data(rows)
-            begun = time.perf_counter()
+            begun = _now()
             iterator = iter(data)
             for _ in range(steps):
                 loss = step(iterator)
             float(loss)
-            return time.perf_counter() - begun
+            return _since(begun)
 
     def _model(self, trainable: str) -> keras.Model:
         classes = [f"class{index}" for index in range(CLASSES)]
@@ -68,10 +72,10 @@ class Loops:
 
         return self._strategy.distribute_datasets_from_function(make)
 
-    def _fit(self, model: keras.Model, data, steps: int) -> float:
+    def _fit(self, model: keras.Model, data, steps: int) -> tuple[float, float]:
         clock = _Clock()
         model.fit(data, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[clock])
-        return clock.seconds
+        return clock.took
 
     def _bare(self, model: keras.Model, reduced: bool) -> Callable:
         loss_of, optimizer = _loss(), keras.optimizers.Adam()
@@ -103,13 +107,21 @@ class Loops:
 
 class _Clock(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
-        self._begun = time.perf_counter()
+        self._begun = _now()
 
     def on_train_batch_end(self, batch, logs=None):
         float(logs["loss"])
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds = time.perf_counter() - self._begun
+        self.took = _since(self._begun)
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+def _since(begun: tuple[float, float]) -> tuple[float, float]:
+    return time.perf_counter() - begun[0], time.process_time() - begun[1]
 
 
 def _loss() -> keras.losses.Loss:

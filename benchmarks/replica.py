@@ -42,14 +42,14 @@ class Replica:
         for process in self._processes:
             print(json.dumps([trainable, loop, rows, steps]), file=process.stdin, flush=True)
 
-    def answers(self) -> list[float]:
-        """Waits for all that was asked, and gives for each process the seconds that the last of it took."""
+    def answers(self) -> list[tuple[float, float]]:
+        """Waits for all that was asked, and gives for each process what the last of it took: seconds, CPU seconds."""
         for _ in range(self._asked):
             lines = [process.stdout.readline() for process in self._processes]
         self._asked = 0
         if not all(lines):
             sys.exit("a process ended; what it said is above")
-        return [json.loads(line) for line in lines]
+        return [tuple(json.loads(line)) for line in lines]
 
     def end(self) -> None:
         for process in self._processes:

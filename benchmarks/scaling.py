@@ -35,9 +35,9 @@ NETWORK = Link(0.9 * 100e9 / 8, 15e-6)
 
 
 def ring(size: float, peers: int, link: Link) -> float:
-    """Gives the seconds of an all-reduce of `size` bytes on a ring: `2 (n-1)/n · bytes / bandwidth + 2 (n-1) · latency`.
+    """Gives the seconds of an all-reduce of `size` bytes: `2 (n-1)/n · size / bandwidth + 2 (n-1) · latency`.
 
-    Each peer sends and receives 2 (n-1) pieces of 1/n: Patarasuk and Yuan, 2009.
+    On a ring, each peer sends and receives 2 (n-1) pieces of 1/n: Patarasuk and Yuan, 2009.
     """
     return 2 * (peers - 1) * (size / peers / link.bandwidth + link.latency)
 
