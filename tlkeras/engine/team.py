@@ -9,7 +9,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,19 @@ _TOLD = ("spec.toml", "card.toml", "split.csv", "excluded.csv", "history.csv", "
 class Team:
     """One process alone, or the workers of a cluster.
 
+    Args:
+        met: The meeting of the workers; None for one process alone.
+        tell: Called with what ends this process because another one went away; it is written to standard error where
+            not given.
+
     Attributes:
         size: How many processes there are.
         index: Number of this one, from 0.
         is_chief: Whether this one keeps the run folder, and speaks.
     """
 
-    def __init__(self, met: Meeting | None = None):
-        self._met = met
+    def __init__(self, met: Meeting | None = None, tell: Callable[[TlkerasError], None] | None = None):
+        self._met, self._tell = met, tell or _write
         self.size = met.cluster.size if met else 1
         self.index = met.cluster.index if met else 0
         self.is_chief = self.index == 0
@@ -134,7 +139,11 @@ class Team:
 
     def _end(self, error: TlkerasError) -> None:
         # TensorFlow waits for the one that is gone, and hears no exception of another thread.
-        print(f"Error: {error}", file=sys.stderr, flush=True)
         if self._aside:
             shutil.rmtree(self._aside, ignore_errors=True)
+        self._tell(error)
         os._exit(error.exit_code)
+
+
+def _write(error: TlkerasError) -> None:
+    print(f"Error: {error}", file=sys.stderr, flush=True)
