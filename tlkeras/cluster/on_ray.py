@@ -15,11 +15,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tlkeras import leaving
+from tlkeras import consoles, leaving
 from tlkeras.cluster.addresses import from_environment
-from tlkeras.cluster.ray_channel import Channel, Told, connected_output, show
+from tlkeras.cluster.ray_channel import Channel, Told, connected_output
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
 
 # What the terminal of this process can do, for the chief to write as if it had it.
@@ -31,6 +32,10 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # What Ray does in its next version: GPUs are hidden only from those who asked for none and name it.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # What libraries log for their developers, and each text that is printed, once more in Ray's own log.
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
 }
 # Seconds between two looks, to reach an address, for the actor to start, and for workers to end by themselves.
 _PAUSE, _REACH, _START, _GRACE = 0.2, 5.0, 60.0, 20.0
@@ -54,12 +59,13 @@ def run(task: Callable[..., None], address: str, workers: int, *, devices: str, 
         raise TlkerasError("TF_CONFIG or Slurm's variables name workers already: leave out --ray, or start one process")
     if devices not in ("auto", "cpu", "gpu"):
         raise TlkerasError(f"Ray hands out the devices: say auto, cpu or gpu with --ray. Received: {devices!r}")
+    streams = {1: sys.stdout, 2: sys.stderr}
     ray = _ray()
-    with _connected(ray, address), leaving.on_sigterm() as told, _storage() as storage:
-        resources = _resources(ray, address, workers, devices)
+    with _silence(), _connected(ray, address), leaving.on_sigterm() as told, _storage() as storage:
+        resources = _resources(ray, address, workers, devices, streams[2])
         channel = ray.remote(num_cpus=0)(Channel).remote()
         _check_nodes(ray, channel)
-        terminals = {1: sys.stdout.isatty(), 2: sys.stderr.isatty()}
+        terminals = {number: stream.isatty() for number, stream in streams.items()}
         environment = {name: os.environ[name] for name in _TERMINAL if name in os.environ}
         environment["COLUMNS"] = str(shutil.get_terminal_size().columns)
         trainer = ray.train.tensorflow.TensorflowTrainer(
@@ -69,7 +75,7 @@ def run(task: Callable[..., None], address: str, workers: int, *, devices: str, 
             ),
             run_config=ray.train.RunConfig(storage_path=storage),
         )
-        _Training(ray, trainer, channel, workers, timeout, told).watch()
+        _Training(ray, trainer, channel, workers, timeout, told, streams).watch()
 
 
 def _work(task, channel, environment, terminals) -> None:
@@ -115,9 +121,9 @@ class _Report:
 
 
 class _Training:
-    def __init__(self, ray, trainer, channel, workers: int, timeout: float, told: leaving.Leaving):
+    def __init__(self, ray, trainer, channel, workers: int, timeout: float, told: leaving.Leaving, streams):
         self._ray, self._channel, self._workers, self._timeout = ray, channel, workers, timeout
-        self._leaving, self._told = told, Told()
+        self._leaving, self._told, self._streams = told, Told(), streams
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         self._end_by = float("inf")
@@ -162,7 +168,9 @@ class _Training:
             self._told = self._ray.get(self._channel.take.remote(), timeout=_START)
         except (self._ray.exceptions.RayError, ConnectionError) as error:
             raise TryAgain(f"Ray went away; start again with --resume ({in_one_line(error)})") from error
-        show(self._told)
+        for number, text in self._told.pieces:
+            self._streams[number].write(text)
+            self._streams[number].flush()
 
     def _leave(self) -> None:
         if self._end_by == float("inf"):
@@ -201,6 +209,20 @@ def _ray():
 
 
 @contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps off the terminal what Ray prints of its own: all that matters is raised as well."""
+    if consoles.shows_everything():
+        yield
+        return
+    with (
+        Path(os.devnull).open("w") as nothing,
+        contextlib.redirect_stdout(nothing),
+        contextlib.redirect_stderr(nothing),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def _connected(ray, address: str) -> Iterator[None]:
     settings = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
@@ -210,7 +232,8 @@ def _connected(ray, address: str) -> Iterator[None]:
     elif address != "auto":
         _check_reachable(address)
     try:
-        ray.init(address, **settings)
+        with consoles.no_standard_error():
+            ray.init(address, **settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
         raise TlkerasError(f"Ray cannot be used at {address!r}: {in_one_line(error)}") from error
     try:
@@ -240,7 +263,7 @@ def _storage() -> Iterator[str]:
         yield folder
 
 
-def _resources(ray, address: str, workers: int, devices: str) -> dict[str, float]:
+def _resources(ray, address: str, workers: int, devices: str, warnings) -> dict[str, float]:
     """Gives what each worker takes; refuses, or says what is waited for, where Ray does not have as much."""
     there = ray.cluster_resources()
     has_gpus = there.get("GPU", 0) > 0
@@ -251,7 +274,7 @@ def _resources(ray, address: str, workers: int, devices: str) -> dict[str, float
         raise TlkerasError(f"{needs}; this machine has {_shown(there)}: take fewer workers")
     free = ray.available_resources()
     if any(free.get(kind, 0) < count for kind, count in total.items()):
-        print(f"waiting for Ray: {needs}, and {_shown(free)} of its {_shown(there)} are free", file=sys.stderr)
+        print(f"waiting for Ray: {needs}, and {_shown(free)} of its {_shown(there)} are free", file=warnings)
     return wanted
 
 

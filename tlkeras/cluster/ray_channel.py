@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -136,11 +135,3 @@ class _Stream(io.TextIOBase):
 
     def isatty(self) -> bool:
         return self._is_terminal
-
-
-def show(told: Told) -> None:
-    """Writes on the command's own streams what the chief wrote."""
-    for number, text in told.pieces:
-        stream = sys.stdout if number == 1 else sys.stderr
-        stream.write(text)
-        stream.flush()
