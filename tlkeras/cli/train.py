@@ -119,6 +119,7 @@ def command(
 
 
 def _on_ray(address, workers, spec, output, settings):
+    on_ray.check(address, settings["devices"])
     with quiet.start():
         from tlkeras import job
     task = functools.partial(working.work, job.absolute(spec), Path(output).expanduser().absolute(), **settings)

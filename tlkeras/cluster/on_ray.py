@@ -6,6 +6,7 @@ Ray places the processes, writes TF_CONFIG for each and ends all when one is los
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -23,6 +24,7 @@ from tlkeras.cluster.addresses import from_environment
 from tlkeras.cluster.ray_channel import Channel, Told, connected_output
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
 
+_MISSING = "--ray needs Ray: pip install 'tlkeras[ray]'"
 # What the terminal of this process can do, for the chief to write as if it had it.
 _TERMINAL = ("TERM", "COLORTERM", "NO_COLOR")
 _SETTINGS = {
@@ -41,6 +43,23 @@ _SETTINGS = {
 _PAUSE, _REACH, _START, _GRACE = 0.2, 5.0, 60.0, 20.0
 
 
+def check(address: str, devices: str) -> None:
+    """Finds out what can be known without loading Ray.
+
+    Raises:
+        TlkerasError: Ray is not installed, nobody answers at the address, it or the devices are none for Ray, or this
+            process is a worker already.
+    """
+    if from_environment():
+        raise TlkerasError("TF_CONFIG or Slurm's variables name workers already: leave out --ray, or start one process")
+    if devices not in ("auto", "cpu", "gpu"):
+        raise TlkerasError(f"Ray hands out the devices: say auto, cpu or gpu with --ray. Received: {devices!r}")
+    if importlib.util.find_spec("ray") is None:
+        raise TlkerasError(_MISSING)
+    if address not in ("local", "auto"):
+        _check_reachable(address)
+
+
 def run(task: Callable[..., None], address: str, workers: int, *, devices: str, timeout: float) -> None:
     """Has Ray Train's `TensorflowTrainer` run a task in several processes, and waits for their end.
 
@@ -52,13 +71,9 @@ def run(task: Callable[..., None], address: str, workers: int, *, devices: str, 
         timeout: Seconds for Ray to start all of them.
 
     Raises:
-        TlkerasError: Ray is not installed, not there or too small, or what a worker raised.
+        TlkerasError: Ray cannot be used or is too small, or what a worker raised.
         TryAgain: Ray did not start the workers in time, one of them was lost, or this process was told to leave.
     """
-    if from_environment():
-        raise TlkerasError("TF_CONFIG or Slurm's variables name workers already: leave out --ray, or start one process")
-    if devices not in ("auto", "cpu", "gpu"):
-        raise TlkerasError(f"Ray hands out the devices: say auto, cpu or gpu with --ray. Received: {devices!r}")
     streams = {1: sys.stdout, 2: sys.stderr}
     ray = _ray()
     with _silence(), _connected(ray, address), leaving.on_sigterm() as told, _storage() as storage:
@@ -204,7 +219,7 @@ def _ray():
         import ray.train
         import ray.train.tensorflow
     except ImportError as error:
-        raise TlkerasError(f"--ray needs Ray: pip install 'tlkeras[ray]' ({in_one_line(error)})") from error
+        raise TlkerasError(f"{_MISSING} ({in_one_line(error)})") from error
     return ray
 
 
@@ -229,8 +244,6 @@ def _connected(ray, address: str) -> Iterator[None]:
         # What is on for as long as one command runs needs no page to look at, and tells nobody of it.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         settings["include_dashboard"] = False
-    elif address != "auto":
-        _check_reachable(address)
     try:
         with consoles.no_standard_error():
             ray.init(address, **settings)
