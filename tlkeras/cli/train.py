@@ -111,16 +111,12 @@ def command(
             from tlkeras.cli import show
         show.dry_run(console, *job.rehearse(spec, console))
         return
-    settings = {"resume": resume, "devices": devices, "cluster_timeout": cluster_timeout}
     if ray is None:
-        working.work(spec, output, **settings)
-    else:
-        _on_ray(ray, workers, spec, output, settings)
-
-
-def _on_ray(address, workers, spec, output, settings):
-    on_ray.check(address, settings["devices"])
+        working.work(spec, output, resume=resume, devices=devices, cluster_timeout=cluster_timeout)
+        return
+    on_ray.check(ray, devices)
     with quiet.start():
         from tlkeras import job
-    task = functools.partial(working.work, job.absolute(spec), Path(output).expanduser().absolute(), **settings)
-    on_ray.run(task, address, workers, devices=settings["devices"], timeout=settings["cluster_timeout"])
+    spec, output = job.absolute(spec), Path(output).expanduser().absolute()
+    task = functools.partial(working.work, spec, output, resume=resume, cluster_timeout=cluster_timeout)
+    on_ray.run(task, ray, workers, devices=devices, timeout=cluster_timeout)

@@ -6,6 +6,7 @@ Ray places the processes, writes TF_CONFIG for each and ends all when one is los
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -32,8 +33,6 @@ _SETTINGS = {
     "RAY_TRAIN_V2_ENABLED": "1",
     # Workers stay where they were started, so that relative paths in the environment go on to mean the same.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    # What Ray does in its next version: GPUs are hidden only from those who asked for none and name it.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # What libraries log for their developers, and each text that is printed, once more in Ray's own log.
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -64,7 +63,8 @@ def run(task: Callable[..., None], address: str, workers: int, *, devices: str, 
     """Has Ray Train's `TensorflowTrainer` run a task in several processes, and waits for their end.
 
     Args:
-        task: Called in each with `tell`, a function that takes the error which is about to end the process.
+        task: Called in each with `devices`, gpu or cpu, and `tell`, a function that takes the error which is about to
+            end the process.
         address: Of Ray: `local` starts one on this machine for as long as the task takes; else as `ray.init` takes it.
         workers: How many processes, each with a CPU, and a GPU where there are any.
         devices: `auto`, `cpu` or `gpu`.
@@ -83,8 +83,10 @@ def run(task: Callable[..., None], address: str, workers: int, *, devices: str, 
         terminals = {number: stream.isatty() for number, stream in streams.items()}
         environment = {name: os.environ[name] for name in _TERMINAL if name in os.environ}
         environment["COLUMNS"] = str(shutil.get_terminal_size().columns)
+        # A worker that got no GPU from Ray must not take those that it sees.
+        given = functools.partial(task, devices="gpu" if "GPU" in resources else "cpu")
         trainer = ray.train.tensorflow.TensorflowTrainer(
-            lambda: _work(task, channel, environment, terminals),
+            lambda: _work(given, channel, environment, terminals),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=workers, use_gpu="GPU" in resources, resources_per_worker=resources
             ),

@@ -141,8 +141,10 @@ class Team:
         # TensorFlow waits for the one that is gone, and hears no exception of another thread.
         if self._aside:
             shutil.rmtree(self._aside, ignore_errors=True)
-        self._tell(error)
-        os._exit(error.exit_code)
+        try:
+            self._tell(error)
+        finally:
+            os._exit(error.exit_code)
 
 
 def _write(error: TlkerasError) -> None:
