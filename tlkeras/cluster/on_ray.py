@@ -143,6 +143,8 @@ class _Training:
         self._leaving, self._told, self._streams = told, Told(), streams
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
+        # A join that Ctrl-C breaks off takes the thread for one that has ended.
+        self._is_over = threading.Event()
         self._end_by = float("inf")
 
     def watch(self) -> None:
@@ -162,17 +164,19 @@ class _Training:
         # Whatever it is, the other thread raises it.
         except BaseException as error:
             self._error = error
+        finally:
+            self._is_over.set()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + self._timeout
-        while self._thread.is_alive() and time.monotonic() < self._end_by:
-            self._thread.join(_PAUSE)
+        while not self._is_over.is_set() and time.monotonic() < self._end_by:
+            self._is_over.wait(_PAUSE)
             self._hear()
             if self._leaving.is_asked:
                 self._leave()
             if self._told.errors:
                 self._end_by = min(self._end_by, time.monotonic() + _GRACE)
-            if len(self._told.begun) < self._workers and time.monotonic() > deadline and self._thread.is_alive():
+            if len(self._told.begun) < self._workers and time.monotonic() > deadline and not self._is_over.is_set():
                 raise TryAgain(
                     f"Ray started {len(self._told.begun)} of {self._workers} workers within {self._timeout:g} s; "
                     f"it has {_shown(self._ray.cluster_resources())} in all, "
