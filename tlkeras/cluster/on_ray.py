@@ -254,7 +254,8 @@ def _connected(ray, address: str) -> Iterator[None]:
         with consoles.no_standard_error():
             ray.init(address, **settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
-        raise TlkerasError(f"Ray cannot be used at {address!r}: {in_one_line(error)}") from error
+        hint = "" if address == "local" else "; a Ray that asks for its token needs RAY_AUTH_MODE=token here"
+        raise TlkerasError(f"Ray cannot be used at {address!r}: {in_one_line(error)}{hint}") from error
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from tlkeras import archives, distribute
 from tlkeras.cluster.meeting import Meeting
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
+from tlkeras.files import locked
 from tlkeras.places import cache_folder
 
 # What TensorFlow raises when a worker that it wants to hear from is gone.
@@ -69,14 +70,19 @@ class Team:
             with folder.held():
                 yield folder
         else:
-            # No other process has this address, so that what a killed one left is cleared away by the next.
-            self._aside = cache_folder() / "workers" / re.sub(r"[^\w.-]", "-", self._met.cluster.addresses[self.index])
-            shutil.rmtree(self._aside, ignore_errors=True)
-            self._aside.mkdir(parents=True)
-            try:
-                yield RunFolder(self._aside)
-            finally:
-                shutil.rmtree(self._aside, ignore_errors=True)
+            places = cache_folder() / "workers"
+            places.mkdir(parents=True, exist_ok=True)
+            with contextlib.ExitStack() as held:
+                with locked(places, wait=True):
+                    _clear(places)
+                    self._aside = places / re.sub(r"[^\w.-]", "-", self._met.cluster.addresses[self.index])
+                    shutil.rmtree(self._aside, ignore_errors=True)
+                    self._aside.mkdir()
+                    held.enter_context(locked(self._aside))
+                try:
+                    yield RunFolder(self._aside)
+                finally:
+                    shutil.rmtree(self._aside, ignore_errors=True)
 
     def hand_out(self, source: RunFolder, target: RunFolder) -> None:
         """Copies what a run has begun with from the chief's `source` to the `target` of each other process."""
@@ -145,6 +151,14 @@ class Team:
             self._tell(error)
         finally:
             os._exit(error.exit_code)
+
+
+def _clear(places: Path) -> None:
+    """Removes what killed workers left: the system has let go of the locks on it."""
+    for place in places.iterdir():
+        with locked(place) as is_free:
+            if is_free:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def _write(error: TlkerasError) -> None:
