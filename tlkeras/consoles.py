@@ -6,6 +6,7 @@ Pipes, logs and `NO_COLOR` get plain text.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 
@@ -45,3 +46,25 @@ def bar(console: Console, text: str) -> Iterator[Callable[..., None]]:
     task = progress.add_task(text, total=None, note="")
     with progress:
         yield lambda done, total, note="": progress.update(task, completed=done, total=total, note=note)
+
+
+def shows_everything() -> bool:
+    """Says whether the chatter of libraries is wanted: `--debug` leaves TensorFlow's log level at 0."""
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+
+
+@contextlib.contextmanager
+def no_standard_error() -> Iterator[None]:
+    """Keeps off the terminal what anything in this process writes to standard error; `--debug` shows everything."""
+    if shows_everything():
+        yield
+        return
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)

@@ -130,13 +130,21 @@ def _resolved(spec: specs.RunSpec, folder: RunFolder | None = None) -> specs.Run
     card = card_of(spec, folder)
     check_fits(spec, card.task)
     size = spec.image_size or (card.input_size if card.task == "image" else 0)
-    changes = {"image_size": size, "data": sources.absolute(spec.data)}
+    changes = {"image_size": size}
     if spec.backbone.startswith(hub.SCHEME):
         changes["backbone"] = card.source
+    if spec.weights not in ("imagenet", "random") and not Path(spec.weights).expanduser().is_file():
+        raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
+    return dataclasses.replace(absolute(spec), **changes)
+
+
+def absolute(spec: specs.RunSpec) -> specs.RunSpec:
+    """Makes the paths of a spec absolute, so that they mean the same in any process."""
+    changes = {"data": sources.absolute(spec.data)}
+    if spec.backbone.startswith(hub.SCHEME):
+        changes["backbone"] = hub.SCHEME + hub_places.absolute(spec.backbone.removeprefix(hub.SCHEME))
     if spec.weights not in ("imagenet", "random"):
         changes["weights"] = str(Path(spec.weights).expanduser().absolute())
-        if not Path(changes["weights"]).is_file():
-            raise TlkerasError(f"weights: imagenet, random or a file that exists. Received: {spec.weights!r}")
     if spec.card:
         changes["card"] = str(Path(spec.card).expanduser().absolute())
     if spec.data_dir:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from tlkeras.errors import TryAgain
 
+# Those that look whether they are told.
+_listening: list[Leaving] = []
+
 
 class Leaving:
     """Whether this process was told to leave.
@@ -34,11 +37,27 @@ def on_sigterm() -> Iterator[Leaving]:
     """Turns the first SIGTERM into a mark that is looked at between two steps, so that no file is left half written.
 
     The second ends the process at once, as SIGTERM always does. Signals reach the main thread alone: in another one, as
-    those of Ray or of a notebook, nothing changes.
+    those of Ray or of a notebook, `ask` does it.
     """
     leaving = Leaving()
+    _listening.append(leaving)
+    try:
+        with _handler(leaving):
+            yield leaving
+    finally:
+        _listening.remove(leaving)
+
+
+def ask() -> None:
+    """Does what the first SIGTERM does, from any thread; nothing where nobody is at work."""
+    for leaving in list(_listening):
+        leaving.is_asked = True
+
+
+@contextlib.contextmanager
+def _handler(leaving: Leaving) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield leaving
+        yield
         return
 
     def mark(*_) -> None:
@@ -47,6 +66,6 @@ def on_sigterm() -> Iterator[Leaving]:
 
     before = signal.signal(signal.SIGTERM, mark)
     try:
-        yield leaving
+        yield
     finally:
         signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Iterator
+
+from tlkeras import consoles
 
 
 @contextlib.contextmanager
@@ -15,18 +15,11 @@ def start() -> Iterator[None]:
     It speaks of CPU instructions and of the GPU driver that is not there. Exceptions are not touched; `--debug`, which
     leaves TensorFlow's log level at 0, shows everything.
     """
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0":
+    if consoles.shows_everything():
         yield
         return
-    sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
+    with consoles.no_standard_error():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import functools
 from pathlib import Path
 
 import click
 
-from tlkeras import cluster, consoles, unbundle, zoo
+from tlkeras import consoles, unbundle, zoo
 from tlkeras import spec as specs
-from tlkeras.cli import quiet
-from tlkeras.cluster import meeting
+from tlkeras.cli import quiet, working
+from tlkeras.cluster import on_ray
 from tlkeras.errors import TlkerasError
 
 # What an option means when it is given without a value.
 _BARE = {"early_stopping": "3", "mixed_precision": "auto"}
 _DEVICES = "auto, cpu, cpu:N (N logical devices), gpu, gpu:0,1 or tpu[:NAME].  [default: auto]"
+_RAY = (
+    "Train in --workers N processes of Ray: auto or HOST:PORT from a machine of its cluster, ray://HOST:PORT from any; "
+    "local starts a Ray on this machine for this run. DATA and RUN lie on a disk that all its machines share."
+)
 _METAVARS = {int: "N", float: "X", list: "X,X,X", str: "TEXT"}
 
 
@@ -54,6 +58,8 @@ def _setting_options(command):
 @click.option("--resume", is_flag=True, help="Continue the run in RUN after its last finished epoch.")
 @click.option("--dry-run", is_flag=True, help="Print spec, split and what trains, and stop.")
 @click.option("--devices", default="auto", metavar="DEVICES", help=_DEVICES)
+@click.option("--ray", metavar="ADDRESS", help=_RAY)
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="How many workers Ray starts.")
 @click.option(
     "--cluster-timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -62,7 +68,19 @@ def _setting_options(command):
     help="How long workers wait for each other at the start.  [default: 300]",
 )
 def command(
-    data, named_data, output, spec_file, pairs, from_bundle, resume, dry_run, devices, cluster_timeout, **options
+    data,
+    named_data,
+    output,
+    spec_file,
+    pairs,
+    from_bundle,
+    resume,
+    dry_run,
+    devices,
+    ray,
+    workers,
+    cluster_timeout,
+    **options,
 ):
     """Train on DATA and leave model, metrics, report and export in RUN.
 
@@ -80,42 +98,25 @@ def command(
         )
     if not output and not dry_run:
         raise TlkerasError("no run folder named: give --output RUN")
+    if (ray is None) != (workers is None):
+        raise TlkerasError("--ray ADDRESS and --workers N go together: where Ray runs, and how many workers it starts")
     if from_bundle:
         unbundle.load(Path(from_bundle), spec.card)
     if not spec.backbone.startswith("hub:"):
         zoo.card(spec.backbone, spec.card)
-    console = consoles.make()
     if dry_run:
+        console = consoles.make()
         with quiet.start():
             from tlkeras import job
             from tlkeras.cli import show
         show.dry_run(console, *job.rehearse(spec, console))
         return
-    found = cluster.from_environment()
-    if found is None:
-        _train(spec, output, resume, devices, console, None)
+    if ray is None:
+        working.work(spec, output, resume=resume, devices=devices, cluster_timeout=cluster_timeout)
         return
-    click.echo(found)
-    # There is one way from here on, also where Slurm's variables named the workers.
-    os.environ["TF_CONFIG"] = found.tf_config()
-    with meeting.join(found, dataclasses.asdict(spec), cluster_timeout) as met:
-        _train(spec, output, resume, devices, console, met)
-        # Who is done waits: TensorFlow takes one that goes for one that is lost.
-        met.wait("the end")
-
-
-def _train(spec, output, resume, devices, console, met):
+    on_ray.check(ray, devices)
     with quiet.start():
         from tlkeras import job
-        from tlkeras.cli import show, show_evaluation
-        from tlkeras.engine.team import Team
-
-    run = job.train(spec, output, resume=resume, console=console, devices=devices, team=Team(met))
-    if run is None:
-        return
-    if not run.folder.is_complete:
-        judged = run.judged or run.evaluate(console=console)
-        show_evaluation.show(judged, console)
-        run.report(judged)
-        show.exported(console, run.export())
-    show.what_was_made(console, run)
+    spec, output = job.absolute(spec), Path(output).expanduser().absolute()
+    task = functools.partial(working.work, spec, output, resume=resume, cluster_timeout=cluster_timeout)
+    on_ray.run(task, ray, workers, devices=devices, timeout=cluster_timeout)

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -21,6 +21,7 @@ from tlkeras import archives, distribute
 from tlkeras.cluster.meeting import Meeting
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
+from tlkeras.files import locked
 from tlkeras.places import cache_folder
 
 # What TensorFlow raises when a worker that it wants to hear from is gone.
@@ -40,14 +41,19 @@ _TOLD = ("spec.toml", "card.toml", "split.csv", "excluded.csv", "history.csv", "
 class Team:
     """One process alone, or the workers of a cluster.
 
+    Args:
+        met: The meeting of the workers; None for one process alone.
+        tell: Called with what ends this process because another one went away; it is written to standard error where
+            not given.
+
     Attributes:
         size: How many processes there are.
         index: Number of this one, from 0.
         is_chief: Whether this one keeps the run folder, and speaks.
     """
 
-    def __init__(self, met: Meeting | None = None):
-        self._met = met
+    def __init__(self, met: Meeting | None = None, tell: Callable[[TlkerasError], None] | None = None):
+        self._met, self._tell = met, tell or _write
         self.size = met.cluster.size if met else 1
         self.index = met.cluster.index if met else 0
         self.is_chief = self.index == 0
@@ -65,14 +71,19 @@ class Team:
             with folder.held():
                 yield folder
         else:
-            # No other process has this address, so that what a killed one left is cleared away by the next.
-            self._aside = cache_folder() / "workers" / re.sub(r"[^\w.-]", "-", self._met.cluster.addresses[self.index])
-            shutil.rmtree(self._aside, ignore_errors=True)
-            self._aside.mkdir(parents=True)
-            try:
-                yield RunFolder(self._aside)
-            finally:
-                shutil.rmtree(self._aside, ignore_errors=True)
+            places = cache_folder() / "workers"
+            places.mkdir(parents=True, exist_ok=True)
+            with contextlib.ExitStack() as held:
+                with locked(places, wait=True):
+                    _clear(places)
+                    self._aside = places / re.sub(r"[^\w.-]", "-", self._met.cluster.addresses[self.index])
+                    shutil.rmtree(self._aside, ignore_errors=True)
+                    self._aside.mkdir()
+                    held.enter_context(locked(self._aside))
+                try:
+                    yield RunFolder(self._aside)
+                finally:
+                    shutil.rmtree(self._aside, ignore_errors=True)
 
     def hand_out(self, source: RunFolder, target: RunFolder) -> None:
         """Copies what a run has begun with from the chief's `source` to the `target` of each other process."""
@@ -148,7 +159,21 @@ class Team:
 
     def _end(self, error: TlkerasError) -> None:
         # TensorFlow waits for the one that is gone, and hears no exception of another thread.
-        print(f"Error: {error}", file=sys.stderr, flush=True)
         if self._aside:
             shutil.rmtree(self._aside, ignore_errors=True)
-        os._exit(error.exit_code)
+        try:
+            self._tell(error)
+        finally:
+            os._exit(error.exit_code)
+
+
+def _clear(places: Path) -> None:
+    """Removes what killed workers left: the system has let go of the locks on it."""
+    for place in places.iterdir():
+        with locked(place) as is_free:
+            if is_free:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _write(error: TlkerasError) -> None:
+    print(f"Error: {error}", file=sys.stderr, flush=True)
