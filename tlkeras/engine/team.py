@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 import sys
@@ -71,7 +72,8 @@ class Team:
             with folder.held():
                 yield folder
         else:
-            places = cache_folder() / "workers"
+            # Of this machine alone: locks on a disk that others have as well may not reach them.
+            places = cache_folder() / "workers" / platform.node()
             places.mkdir(parents=True, exist_ok=True)
             with contextlib.ExitStack() as held:
                 with locked(places, wait=True):
