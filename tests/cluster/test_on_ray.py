@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import workers
 
-from tlkeras.cluster import on_ray
+from tlkeras.cluster import ray_connection
 from tlkeras.errors import TlkerasError
 
 MAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
@@ -37,19 +37,19 @@ needs_ray = pytest.mark.skipif(
 )
 def test_what_is_no_ray(address, devices, expected):
     with pytest.raises(TlkerasError, match=expected):
-        on_ray.check(address, devices)
+        ray_connection.check(address, devices)
 
 
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(TlkerasError, match=r"pip install 'tlkeras\[ray\]'"):
-        on_ray.check("local", "auto")
+        ray_connection.check("local", "auto")
 
 
 def test_a_worker_starts_no_workers(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", workers.environments(2)[1]["TF_CONFIG"])
     with pytest.raises(TlkerasError, match="leave out --ray"):
-        on_ray.check("local", "auto")
+        ray_connection.check("local", "auto")
 
 
 @pytest.mark.parametrize("alone", RAY)

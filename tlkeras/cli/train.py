@@ -11,7 +11,7 @@ import click
 from tlkeras import consoles, unbundle, zoo
 from tlkeras import spec as specs
 from tlkeras.cli import quiet, working
-from tlkeras.cluster import on_ray
+from tlkeras.cluster import on_ray, ray_connection
 from tlkeras.errors import TlkerasError
 
 # What an option means when it is given without a value.
@@ -114,7 +114,7 @@ def command(
     if ray is None:
         working.work(spec, output, resume=resume, devices=devices, cluster_timeout=cluster_timeout)
         return
-    on_ray.check(ray, devices)
+    ray_connection.check(ray, devices)
     with quiet.start():
         from tlkeras import job
     spec, output = job.absolute(spec), Path(output).expanduser().absolute()
