@@ -23,8 +23,6 @@ from tlkeras.distribute.keras_private import check_keras
 from tlkeras.errors import TlkerasError
 
 _TRAINER = stock.TensorFlowTrainer
-# Between the seeds of replicas; a prime, so that the seeds of a model's layers do not meet.
-_APART = 1_000_003
 
 
 def stock_loop_works(strategy: tf.distribute.Strategy) -> bool:
@@ -257,8 +255,7 @@ def _check_compiled(model) -> None:
 def _next_seed(generator, ordered=True):
     # Each replica has the state of the generator, and would drop what the others drop.
     seed, context = type(generator).next(generator, ordered), tf.distribute.get_replica_context()
-    replica = 0 if context is None else context.replica_id_in_sync_group
-    return seed + tf.cast(replica * _APART, seed.dtype) * tf.constant([1, 0], seed.dtype)
+    return seed if context is None else seed + tf.cast([context.replica_id_in_sync_group * 1_000_003, 0], seed.dtype)
 
 
 def _maybe_symbolic_build(self, iterator=None, data_batch=None):
