@@ -4,7 +4,8 @@
 
 OPTION is one of `tlkeras train`; dropout and augmentation are off. Prints for 2 and 4 workers and for 2 logical devices
 the largest relative difference from one process of the losses and accuracies of all epochs, of the figures of the test
-part, and of the weights: of each tensor, the largest difference divided by its largest weight.
+part, and of the weights: of each tensor, the largest difference divided by its largest weight. The last row is one
+process again, whose backbone begins with every weight changed by its last bit: what rounding alone may do.
 """
 
 from __future__ import annotations
@@ -18,16 +19,38 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import tlkeras  # noqa: F401  (its layers are registered)
+from tlkeras import backbones, zoo
 
 TRAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
 LAUNCH = [sys.executable, "-m", "tlkeras.cluster.launch"]
-WAYS = {"1 process": [], "2 workers": [*LAUNCH, "2", "--"], "4 workers": [*LAUNCH, "4", "--"], "cpu:2": []}
+WAYS = {
+    "1 process": [],
+    "2 workers": [*LAUNCH, "2", "--"],
+    "4 workers": [*LAUNCH, "4", "--"],
+    "cpu:2": [],
+    "last bit": [],
+}
 
 
 def train(way: str, data: str, folder: Path, options: list[str]) -> None:
+    if way.startswith("cpu"):
+        options = [*options, "--devices", way]
+    if way == "last bit":
+        options = [*options, "--weights", str(changed_by_a_bit(folder.parent))]
     command = [*WAYS[way], *TRAIN, data, "--dropout", "0", "--output", str(folder), "--resume", *options]
-    subprocess.run([*command, *(["--devices", way] if way.startswith("cpu") else [])], check=True, stdout=sys.stderr)
+    subprocess.run(command, check=True, stdout=sys.stderr)
+
+
+def changed_by_a_bit(folder: Path, backbone: str = "efficientnet_lite0") -> Path:
+    """Writes the weights of a backbone, each moved to one of its two neighbours in float32."""
+    model, random = backbones.load(zoo.card(backbone)).model, np.random.default_rng(0)
+    for variable in model.weights:
+        value = variable.numpy()
+        towards = np.where(random.random(value.shape) < 0.5, np.inf, -np.inf)
+        variable.assign(np.nextafter(value, towards.astype("float32")))
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_weights(folder / "bit.weights.h5")
+    return folder / "bit.weights.h5"
 
 
 def figures(folder: Path) -> dict[str, list[np.ndarray]]:
