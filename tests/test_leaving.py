@@ -21,6 +21,18 @@ def test_the_first_sigterm_is_a_mark_to_look_at():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_what_may_be_left_anywhere_ends_where_it_stands():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(TryAgain, match="--resume"), leaving.at_sigterm():
+        with leaving.on_sigterm() as told:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert told.is_asked
+        leaving.listen_again()
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_the_second_ends_at_once():
     kill = "os.kill(os.getpid(), 15)"
     program = (

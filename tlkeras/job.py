@@ -86,6 +86,8 @@ def _train(
     if not team.is_chief:
         # Texts are in no file of their own, so that they are looked for; a file that lacks is told when it is read.
         data = recorded(folder, spec, ("train", "val", "test") if card_of(spec, folder).task == "text" else ())
+        _check_files(data)
+    team.wait("data is on all machines")
     with strategy.scope():
         # Whatever a worker would find under the name of the weights, those of the chief are where all set out from.
         is_told = not team.is_chief and card_of(spec, folder).scheme != "hub"
@@ -98,6 +100,15 @@ def _train(
         run.model = folder.load_model()
         run.evaluate_together(team)
     return run
+
+
+def _check_files(data: Data) -> None:
+    paths = [example.path for part in data.parts.values() for example in part if example.text is None]
+    if missing := [path for path in paths if not path.is_file()]:
+        raise TlkerasError(
+            f"{len(missing)} of {len(paths)} files of the data are not on this machine, the first {missing[0]}: "
+            f"all workers need the data under the same path"
+        )
 
 
 @contextlib.contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tlkeras.errors import TryAgain
 
+_TOLD = "told to leave by SIGTERM; start again with --resume to go on"
 # Those that look whether they are told.
 _listening: list[Leaving] = []
 
@@ -29,7 +30,31 @@ class Leaving:
             TryAgain: It was.
         """
         if self.is_asked:
-            raise TryAgain("told to leave by SIGTERM; start again with --resume to go on")
+            raise TryAgain(_TOLD)
+
+
+@contextlib.contextmanager
+def at_sigterm() -> Iterator[None]:
+    """Has the first SIGTERM end the block where it stands, for what leaves nothing half done wherever it is left.
+
+    The second ends the process at once. In another thread than the main one nothing changes.
+
+    Raises:
+        TryAgain: SIGTERM came.
+    """
+
+    def leave(*_) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise TryAgain(_TOLD)
+
+    with _handler(leave):
+        yield
+
+
+def listen_again() -> None:
+    """Takes SIGTERM back: TensorFlow takes it for itself, and does nothing with it, when workers connect."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 
 @contextlib.contextmanager
@@ -40,9 +65,14 @@ def on_sigterm() -> Iterator[Leaving]:
     those of Ray or of a notebook, `ask` does it.
     """
     leaving = Leaving()
+
+    def mark(*_) -> None:
+        leaving.is_asked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     _listening.append(leaving)
     try:
-        with _handler(leaving):
+        with _handler(mark):
             yield leaving
     finally:
         _listening.remove(leaving)
@@ -55,16 +85,11 @@ def ask() -> None:
 
 
 @contextlib.contextmanager
-def _handler(leaving: Leaving) -> Iterator[None]:
+def _handler(handler: Callable) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def mark(*_) -> None:
-        leaving.is_asked = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    before = signal.signal(signal.SIGTERM, mark)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

@@ -95,7 +95,7 @@ class RunSpec:
         **_one_of(*PRECISIONS),
     )
     fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
-    fine_tune_epochs: int = _setting(0, "epochs of the second phase", **_whole(0))
+    fine_tune_epochs: int = _setting(0, "epochs of the second phase, 5 where only fine_tune is given", **_whole(0))
     fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)
 
     def __post_init__(self):

@@ -131,6 +131,20 @@ def test_a_port_in_use_is_told(index):
     assert code == 2 and f"the port of worker {index} ({places[index]}) is in use on this machine" in output
 
 
+def test_the_chief_hears_of_a_port_in_use():
+    places = addresses(2)
+    with socket.create_server(("", int(places[1].split(":")[1]))):
+        chief, worker = [Worker(places, index, timeout=60) for index in (0, 1)]
+        for code, output in (chief.end(), worker.end()):
+            assert code == 2 and f"the port of worker 1 ({places[1]}) is in use" in output
+
+
+def test_a_host_that_nobody_knows_is_told():
+    places = (*addresses(1), "nobody.invalid:2222")
+    code, output = Worker(places, 0, timeout=0.5).end()
+    assert code == 75 and "whose host's name is not known here" in output
+
+
 def test_two_workers_of_one_number_are_told():
     places = addresses(3)
     workers = [Worker(places, index) for index in (0, 1, 1)]

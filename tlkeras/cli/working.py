@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import click
 
-from tlkeras import cluster, consoles
+from tlkeras import cluster, consoles, leaving
 from tlkeras import spec as specs
 from tlkeras.cli import quiet
 from tlkeras.cluster import meeting
@@ -37,6 +37,11 @@ def work(
     Raises:
         TlkerasError: As `tlkeras.job.train` and `tlkeras.cluster.meeting.join`.
     """
+    with leaving.at_sigterm():
+        _work(spec, output, resume, devices, cluster_timeout, tell)
+
+
+def _work(spec, output, resume, devices, cluster_timeout, tell):
     found = cluster.from_environment()
     if found is None:
         _train(spec, output, resume, devices, None, tell)

@@ -66,11 +66,18 @@ class Chief(Meeting):
         if differing:
             self._fail(TlkerasError("; ".join(differing)))
         elif missing or not everyone:
-            names = ", ".join(self.cluster.name(index) for index in missing)
+            names = ", ".join(f"{self.cluster.name(index)}{self._unknown_host(index)}" for index in missing)
             self._fail(TryAgain(f"{names} did not come within {timeout:g} s; start all workers again"))
         if self.failure:
             raise self.failure
         self.wait("all are here")
+
+    def _unknown_host(self, index: int) -> str:
+        try:
+            socket.getaddrinfo(*self.cluster.place(index))
+        except OSError:
+            return ", whose host's name is not known here,"
+        return ""
 
     def _difference(self, member: _Member) -> str:
         mine, theirs = self._fingerprint, member.fingerprint
@@ -141,9 +148,9 @@ class Chief(Meeting):
         with self._news:
             member.has_left = error is None
             if not self._is_complete:
-                # It may come again as long as others are waited for.
+                # It may come again as long as others are waited for, unless it said that it cannot.
                 self._members.pop(member.index, None)
-                error = None
+                error = None if isinstance(error, TryAgain) else error
             self._news.notify_all()
         if error:
             self._stop_all(error)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tlkeras.cluster import wire
 from tlkeras.cluster.addresses import Cluster
-from tlkeras.cluster.peer import Meeting, end_of, left_before, reason_of, went_away
+from tlkeras.cluster.peer import Meeting, end_of, left_before, reason_of, stop, went_away
 from tlkeras.errors import TlkerasError, TryAgain
 
 # Seconds for one attempt to connect, for the chief's answer, and between two attempts.
@@ -39,36 +39,14 @@ class Follower(Meeting):
             TryAgain: The chief, or another worker, did not come within `timeout` seconds.
             TlkerasError: Two have the same number, or one differs.
         """
-        hello = {"worker": self.cluster.index, "fingerprint": dict(fingerprint)}
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                self._connection = self._knock(hello, deadline)
-                break
-            except (OSError, wire.Gone, wire.Rubbish) as error:
-                if time.monotonic() + _PAUSE >= deadline:
-                    raise TryAgain(
-                        f"{self.cluster.name(0)} did not come within {timeout:g} s: {_why(error)}; "
-                        f"start all workers again"
-                    ) from None
-            time.sleep(_PAUSE)
+        try:
+            self._connection = _find_chief(self.cluster, fingerprint, timeout)
+        except (OSError, wire.Gone, wire.Rubbish) as error:
+            raise TryAgain(
+                f"{self.cluster.name(0)} did not come within {timeout:g} s: {_why(error)}; start all workers again"
+            ) from None
         self._start(self._listen)
         self.wait("all are here")
-
-    def _knock(self, hello: dict, deadline: float) -> socket.socket:
-        connection = wire.connect(self.cluster.place(0), _attempt(deadline, _ATTEMPT))
-        with contextlib.ExitStack() as failed:
-            failed.enter_context(connection)
-            wire.greet(connection)
-            wire.send(connection, hello)
-            until = time.monotonic() + _attempt(deadline, _ANSWER)
-            wire.expect_greeting(connection, until)
-            answer = wire.receive(connection, until)
-            if "stop" in answer:
-                raise reason_of(answer)
-            wire.keep_watch(connection)
-            failed.pop_all()
-        return connection
 
     def _listen(self) -> None:
         error: TlkerasError | None = went_away(self.cluster.name(0))
@@ -115,6 +93,44 @@ class Follower(Meeting):
 
     def _close_port(self) -> None:
         self._port.close()
+
+
+def report(cluster: Cluster, fingerprint: Mapping, error: TlkerasError) -> None:
+    """Tells the chief, where it is there, why this worker does not come; the others need not wait for it then."""
+    with (
+        contextlib.suppress(OSError, wire.Gone, wire.Rubbish, TlkerasError),
+        _find_chief(cluster, fingerprint, _ATTEMPT) as connection,
+    ):
+        wire.send(connection, stop(TlkerasError(f"{cluster.name(cluster.index)} stopped: {error}")))
+        end_of(connection)
+
+
+def _find_chief(cluster: Cluster, fingerprint: Mapping, timeout: float) -> socket.socket:
+    hello = {"worker": cluster.index, "fingerprint": dict(fingerprint)}
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return _knock(cluster, hello, deadline)
+        except (OSError, wire.Gone, wire.Rubbish):
+            if time.monotonic() + _PAUSE >= deadline:
+                raise
+        time.sleep(_PAUSE)
+
+
+def _knock(cluster: Cluster, hello: dict, deadline: float) -> socket.socket:
+    connection = wire.connect(cluster.place(0), _attempt(deadline, _ATTEMPT))
+    with contextlib.ExitStack() as failed:
+        failed.enter_context(connection)
+        wire.greet(connection)
+        wire.send(connection, hello)
+        until = time.monotonic() + _attempt(deadline, _ANSWER)
+        wire.expect_greeting(connection, until)
+        answer = wire.receive(connection, until)
+        if "stop" in answer:
+            raise reason_of(answer)
+        wire.keep_watch(connection)
+        failed.pop_all()
+    return connection
 
 
 def _attempt(deadline: float, most: float) -> float:

@@ -66,6 +66,7 @@ class _Launcher:
     def __init__(self):
         self._guard = Guard(_GRACE)
         self._running: list[subprocess.Popen] = []
+        self._numbers: dict[int, int] = {}
         self._readers: list[threading.Thread] = []
         self._outputs = prefixes.Output(1), prefixes.Output(2)
         self._code = 0
@@ -90,6 +91,7 @@ class _Launcher:
         )
         self._guard.add(process.pid)
         self._running.append(process)
+        self._numbers[process.pid] = cluster.index
         for pipe, output in zip((process.stdout, process.stderr), self._outputs, strict=True):
             over = functools.partial(self._is_over, process)
             arguments = (pipe.fileno(), b"[%d] " % cluster.index, output.write, over)
@@ -99,7 +101,9 @@ class _Launcher:
     def wait(self) -> int:
         while self._running:
             for process in list(self._running):
-                if code := self._ended(process):
+                if (code := self._ended(process)) and not self._code:
+                    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                    print(f"launch-local: worker {self._numbers[process.pid]} {how}", file=sys.stderr, flush=True)
                     self.stop(code if code > 0 else 128 - code)
             if any(output.is_broken for output in self._outputs):
                 self.stop(128 + signal.SIGPIPE)

@@ -17,7 +17,7 @@ from importlib import metadata
 from tlkeras import __version__
 from tlkeras.cluster.addresses import Cluster
 from tlkeras.cluster.chief import Chief
-from tlkeras.cluster.follower import Follower
+from tlkeras.cluster.follower import Follower, report
 from tlkeras.cluster.peer import Meeting
 from tlkeras.errors import TlkerasError
 
@@ -51,8 +51,12 @@ def join(cluster: Cluster, settings: Mapping[str, object], timeout: float) -> Me
                 chief = failed.enter_context(Chief(cluster, fingerprint))
             chief.gather(timeout)
         else:
-            with _own_port(cluster):
-                follower = failed.enter_context(Follower(cluster))
+            try:
+                with _own_port(cluster):
+                    follower = failed.enter_context(Follower(cluster))
+            except TlkerasError as error:
+                report(cluster, fingerprint, error)
+                raise
             follower.gather(fingerprint, timeout)
         failed.pop_all()
     return chief if cluster.is_chief else follower

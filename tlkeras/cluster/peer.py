@@ -116,12 +116,12 @@ class Meeting(abc.ABC):
         if error is None or (isinstance(error, SystemExit) and not error.code):
             self.close()
         elif error is self.failure:
-            self._leave(_stop(error))
+            self._leave(stop(error))
         else:
             again = isinstance(error, TryAgain) or not isinstance(error, (TlkerasError, OSError))
             reason = in_one_line(error) if isinstance(error, (TlkerasError, OSError)) else kind.__name__
             text = f"{self.cluster.name(self.cluster.index)} stopped: {reason}"
-            self._leave(_stop(TryAgain(text) if again else TlkerasError(text)))
+            self._leave(stop(TryAgain(text) if again else TlkerasError(text)))
 
     @abc.abstractmethod
     def _exchange(self, point: str, file: BinaryIO, form: str = "") -> str:
@@ -182,7 +182,8 @@ class Meeting(abc.ABC):
             call(error)
 
 
-def _stop(error: TlkerasError) -> dict:
+def stop(error: TlkerasError) -> dict:
+    """Words the message of a worker that stops."""
     return {"stop": str(error)[:20_000], "again": isinstance(error, TryAgain)}
 
 

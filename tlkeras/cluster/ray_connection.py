@@ -93,8 +93,10 @@ def connected(ray, address: str) -> Iterator[None]:
         with consoles.no_standard_error():
             ray.init(address, **settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as error:
+        if address == "auto" and "Could not find any running Ray" in str(error):
+            raise TlkerasError("no Ray runs here: start one (ray start --head), or say --ray local") from None
         hint = "" if address == "local" else "; a Ray that asks for its token needs RAY_AUTH_MODE=token here"
-        raise TlkerasError(f"Ray cannot be used at {address!r}: {in_one_line(error)}{hint}") from error
+        raise TlkerasError(f"Ray cannot be used at {address!r}: {in_one_line(error).rstrip('.')}{hint}") from error
     try:
         yield
     finally:

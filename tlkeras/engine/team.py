@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import archives, distribute
+from tlkeras import archives, distribute, leaving
 from tlkeras.cluster.meeting import Meeting
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
@@ -120,6 +120,11 @@ class Team:
         """Has the chief make a value, and gives it to all."""
         return self._met.share(make) if self._met else make()
 
+    def wait(self, name: str) -> None:
+        """Waits until all processes have come to the point of this name."""
+        if self._met:
+            self._met.wait(name)
+
     def part(self, examples: Sequence) -> Sequence:
         """Gives the part of the examples that is this process' to judge."""
         return examples[self.index :: self.size]
@@ -151,6 +156,7 @@ class Team:
             self._met.watch(self._end)
         try:
             self._strategy = distribute.strategy(devices)
+            leaving.listen_again()
             yield self._strategy
         except _LOST as error:
             if not self._met:
@@ -163,6 +169,10 @@ class Team:
         # TensorFlow waits for the one that is gone, and hears no exception of another thread.
         if self._aside:
             shutil.rmtree(self._aside, ignore_errors=True)
+        # What TensorFlow writes to read code goes at a usual exit alone.
+        for name, module in list(sys.modules.items()):
+            if name.startswith("__autograph_generated_file"):
+                Path(module.__file__).unlink(missing_ok=True)
         try:
             self._tell(error)
         finally:

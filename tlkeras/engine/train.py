@@ -72,6 +72,7 @@ def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, consol
     _check_batches(model.distribute_strategy, data, spec)
     with leaving.on_sigterm() as told, model.distribute_strategy.scope():
         _Training(distribute.enable(model), data, spec, folder, console, told).run()
+        told.check()
 
 
 def _check_batches(strategy: tf.distribute.Strategy, data: Data, spec: RunSpec) -> None:
