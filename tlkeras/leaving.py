@@ -14,6 +14,10 @@ _TOLD = "told to leave by SIGTERM; start again with --resume to go on"
 _listening: list[Leaving] = []
 
 
+class _Left(BaseException):
+    """Passes through what would word an exception anew, as TensorFlow does with those of code that it traces."""
+
+
 class Leaving:
     """Whether this process was told to leave.
 
@@ -45,10 +49,13 @@ def at_sigterm() -> Iterator[None]:
 
     def leave(*_) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise TryAgain(_TOLD)
+        raise _Left
 
-    with _handler(leave):
-        yield
+    try:
+        with _handler(leave):
+            yield
+    except _Left:
+        raise TryAgain(_TOLD) from None
 
 
 def listen_again() -> None:
