@@ -89,11 +89,14 @@ def _train(
         _check_files(data)
     team.wait("data is on all machines")
     with strategy.scope():
-        # Whatever a worker would find under the name of the weights, those of the chief are where all set out from.
-        is_told = not team.is_chief and card_of(spec, folder).scheme != "hub"
+        # Whatever a worker would find under the name of the weights, those of the chief are where all set out from. A
+        # module came with the run folder.
+        is_module = card_of(spec, folder).scheme == "hub"
+        is_told = not team.is_chief and not is_module
         built = dataclasses.replace(spec, weights="random", partial=False) if is_told else spec
         model = _build(built, data.classes, console, folder)
-        team.hand_out_weights(model)
+        if not is_module:
+            team.hand_out_weights(model)
         run = carry_out(model, data, spec, folder, console)
     if team.size > 1:
         # Loaded without the strategy: each worker judges its part by itself.
