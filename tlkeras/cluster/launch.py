@@ -69,12 +69,12 @@ class _Launcher:
         self._numbers: dict[int, int] = {}
         self._readers: list[threading.Thread] = []
         self._outputs = prefixes.Output(1), prefixes.Output(2)
-        self._code = 0
+        self._code, self._has_passed_on = 0, False
         self._kill_at: float | None = None
         for number in _FORWARDED:
             # nohup and shells have some of them ignored, which stays so.
             if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda number, _: self._signal(number))
+                signal.signal(number, lambda number, _: self._pass_on(number))
 
     def start(self, command: list[str], cluster: Cluster) -> None:
         environment = {**os.environ, "TF_CONFIG": cluster.tf_config()}
@@ -120,7 +120,9 @@ class _Launcher:
             return
         self._code = code
         self._kill_at = time.monotonic() + _GRACE
-        self._signal(signal.SIGTERM)
+        # Who was told to leave is leaving: a second signal would break that off.
+        if not self._has_passed_on:
+            self._signal(signal.SIGTERM)
 
     def _ended(self, process: subprocess.Popen) -> int | None:
         if not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
@@ -133,6 +135,10 @@ class _Launcher:
 
     def _is_over(self, process: subprocess.Popen) -> bool:
         return process not in self._running
+
+    def _pass_on(self, number: int) -> None:
+        self._has_passed_on = True
+        self._signal(number)
 
     def _signal(self, number: int) -> None:
         end({process.pid for process in self._running}, number)
