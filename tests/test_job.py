@@ -85,6 +85,45 @@ def test_a_worker_that_goes_ends_the_others_and_the_run_goes_on(data, tmp_path, 
     np.testing.assert_allclose(history(output), history(tmp_path / "whole"), rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_workers_train_a_module_of_tf_hub(data, hub_module, tmp_path):
+    for number in (1, 2):
+        module = f"--backbone=hub:{hub_module('keras2')}"
+        ended = workers.run(command(data, tmp_path / str(number), module, "--trainable=all"), number)
+        assert [code for code, _ in ended] == [0] * number, ended[0][1]
+    np.testing.assert_allclose(history(tmp_path / "2"), history(tmp_path / "1"), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_workers_train_on_texts(sst2, tmp_path):
+    pytest.importorskip("tensorflow_text", reason="needs the extra text")
+    table = tmp_path / "few.tsv"
+    table.write_text("".join((sst2 / "train.tsv").read_text().splitlines(keepends=True)[:150]))
+    texts = ["--backbone=minilm_l6", "--text-column=1", "--label-column=2", "--dropout=0", "--epochs=1"]
+    for number in (1, 2):
+        arguments = [*MAIN, f"tsv:{table}", *texts, f"--output={tmp_path / str(number)}"]
+        ended = workers.run(arguments, number)
+        assert [code for code, _ in ended] == [0] * number, ended[0][1]
+    np.testing.assert_allclose(history(tmp_path / "2"), history(tmp_path / "1"), rtol=1e-4)
+
+
+def test_data_that_one_machine_lacks_is_told_before_a_run_is_made(data, tmp_path):
+    folders = [tmp_path / "machine 0", tmp_path / "machine 1"]
+    for folder in folders:
+        folder.mkdir()
+    (folders[0] / "photos").symlink_to(data)
+    started = [
+        subprocess.Popen(
+            command("photos", tmp_path / "run"), env=env, cwd=folder, text=True, stdout=-3, stderr=subprocess.PIPE
+        )
+        for folder, env in zip(folders, workers.environments(2), strict=True)
+    ]
+    for one in started:
+        _, said = one.communicate(timeout=120)
+        assert one.returncode == 2 and "all workers need the data under the same path" in said
+    assert not (tmp_path / "run" / "split.csv").exists()
+
+
 def test_workers_of_different_specs(data, tmp_path):
     started = [
         subprocess.Popen(

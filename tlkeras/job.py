@@ -90,12 +90,12 @@ def _train(
     team.wait("data is on all machines")
     with strategy.scope():
         # Whatever a worker would find under the name of the weights, those of the chief are where all set out from. A
-        # module came with the run folder.
-        is_module = card_of(spec, folder).scheme == "hub"
-        is_told = not team.is_chief and not is_module
+        # module came with the run folder, and of texts the vocabulary is in the file of the weights.
+        card = card_of(spec, folder)
+        is_told = not team.is_chief and card.scheme != "hub" and card.task == "image"
         built = dataclasses.replace(spec, weights="random", partial=False) if is_told else spec
         model = _build(built, data.classes, console, folder)
-        if not is_module:
+        if card.scheme != "hub":
             team.hand_out_weights(model)
         run = carry_out(model, data, spec, folder, console)
     if team.size > 1:

@@ -18,6 +18,8 @@ INDEX = "import json, os, sys, time, signal; i = json.loads(os.environ['TF_CONFI
 def launch(*arguments, **options):
     environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(REPOSITORY)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment} | options
+    # What a shell starts in the background has Ctrl-C ignored, and passes that on.
+    pipes.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen([REPOSITORY / "bin" / "launch-local", *map(str, arguments)], **pipes)
 
 
