@@ -89,7 +89,9 @@ def test_a_worker_that_goes_ends_the_others_and_the_run_goes_on(data, tmp_path, 
 def test_workers_train_a_module_of_tf_hub(data, hub_module, tmp_path):
     for number in (1, 2):
         module = f"--backbone=hub:{hub_module('keras2')}"
-        ended = workers.run(command(data, tmp_path / str(number), module, "--trainable=all"), number)
+        ended = workers.run(
+            command(data, tmp_path / str(number), module, "--weights=imagenet", "--trainable=all"), number
+        )
         assert [code for code, _ in ended] == [0] * number, ended[0][1]
     np.testing.assert_allclose(history(tmp_path / "2"), history(tmp_path / "1"), rtol=1e-4)
 
