@@ -84,7 +84,7 @@ def _train(
     with _begun(spec, data, folder, team) as source:
         team.hand_out(source, folder)
     if not team.is_chief:
-        # Texts are in no file of their own, so that they are looked for; a file that lacks is told when it is read.
+        # Texts are in no file of their own, so that the tables are read; of pictures it is enough that they are here.
         data = recorded(folder, spec, ("train", "val", "test") if card_of(spec, folder).task == "text" else ())
         _check_files(data)
     team.wait("data is on all machines")

@@ -88,20 +88,19 @@ class Run:
         """
         data = None if data is None else os.fspath(data)
         examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.make(), options)
-        files = [example.path for example in examples if example.text is None]
-        with still_readable(files, Path(data or self.data.root)):
-            judged = evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed)
+        judged = self._judge(examples, Path(data or self.data.root))
         self.folder.write_metrics(judged.to_dict(), data)
         return judged
 
     def evaluate_together(self, team: Team) -> None:
         """Judges the model on the run's test part, each worker a share of it, and leaves the outcome in `judged`."""
-        examples = self.data.parts["test"]
-        with still_readable([example.path for example in examples if example.text is None], self.data.root):
-            self.judged = evaluate(
-                self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed, team=team
-            )
+        self.judged = self._judge(self.data.parts["test"], self.data.root, team)
         self.folder.write_metrics(self.judged.to_dict())
+
+    def _judge(self, examples: Sequence[Example], root: Path, team: Team | None = None) -> Evaluation:
+        files = [example.path for example in examples if example.text is None]
+        with still_readable(files, root):
+            return evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed, team=team)
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
         task = card_of(self.spec, self.folder).task

@@ -49,6 +49,7 @@ def _work(spec, output, resume, devices, cluster_timeout, tell):
     click.echo(found)
     # There is one way from here on, also where Slurm's variables named the workers.
     os.environ["TF_CONFIG"] = found.tf_config()
+    # Once more within the meeting, so that the others hear in words why this one leaves.
     with meeting.join(found, dataclasses.asdict(spec), cluster_timeout) as met, leaving.at_sigterm():
         _train(spec, output, resume, devices, met, tell)
         # Who is done waits: TensorFlow takes one that goes for one that is lost.
