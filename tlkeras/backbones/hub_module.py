@@ -155,6 +155,11 @@ class HubModule(keras.layers.Layer):
         """Says whether anything in the module trains."""
         return bool(self.trainable_variables)
 
+    @property
+    def follows_batches(self) -> bool:
+        """Says whether the module has variables that it sets by itself in training mode, as moving statistics are."""
+        return not all(map(self.saved.trains, self.saved.variables))
+
     def train_units(self, names: Collection[str], batch_norm: str = "frozen") -> None:
         """Sets which units train, and whether the module is called in training mode meanwhile."""
         self.batch_norm = batch_norm

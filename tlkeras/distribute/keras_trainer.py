@@ -83,21 +83,24 @@ def _train_step(self, data):
         weighed = loss * tf.cast(weight, loss.dtype)
         if self.optimizer is not None:
             weighed = self.optimizer.scale_loss(weighed)
+    gradients = tape.gradient(weighed, self.trainable_weights)
+    own = _update_metrics(self, rows, loss, x, y, y_pred, sample_weight)
+    moving = [v for layer in _normalizations(self, synchronized=False) for v in layer.non_trainable_variables]
+    gradients, sums = replicas.exchange(rows, gradients, averaged=moving, summed=_summed(self))
     if self.trainable_weights:
-        gradients = replicas.sum_gradients(tape.gradient(weighed, self.trainable_weights), rows)
         with _summed_already(self.optimizer):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
     else:
         warnings.warn("The model does not have any trainable weights.", stacklevel=2)
-    moving = [v for layer in _normalizations(self, synchronized=False) for v in layer.non_trainable_variables]
-    replicas.average_variables(moving, rows)
-    return _results(self, rows, loss, x, y, y_pred, sample_weight)
+    return _results(self, own, sums)
 
 
 def _test_step(self, data):
     rows, x, y, sample_weight = _unpack(data)
     y_pred, loss = _forward(self, rows, x, y, sample_weight, training=False)
-    return _results(self, rows, loss, x, y, y_pred, sample_weight)
+    own = _update_metrics(self, rows, loss, x, y, y_pred, sample_weight)
+    _, sums = replicas.exchange(rows, summed=_summed(self))
+    return _results(self, own, sums)
 
 
 def _predict_step(self, data):
@@ -132,24 +135,29 @@ def _weighed_parts(model, rows, y_pred) -> Iterator[None]:
             variable.assign(old + more)
 
 
-def _results(model, rows, loss, x, y, y_pred, sample_weight):
-    """Updates the metrics with a replica's rows, and gives what they are over all replicas: equal on each."""
+def _update_metrics(model, rows, loss, x, y, y_pred, sample_weight) -> dict:
+    """Updates the metrics with a replica's rows, and gives what a `compute_metrics` of the model's own returns."""
     many = tf.distribute.get_strategy().num_replicas_in_sync
-    own = {}
 
     def update():
         # Keras divides every loss by the number of replicas.
         model._loss_tracker.update_state(loss * tf.cast(many, loss.dtype), sample_weight=rows.own)
-        own.update(model.compute_metrics(x, y, y_pred, sample_weight=sample_weight))
+        return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    if type(model).compute_metrics is keras.Model.compute_metrics:
-        rows.if_any(update)
-        own.clear()
-    else:
-        update()
+    if type(model).compute_metrics is not keras.Model.compute_metrics:
+        return update()
+    rows.if_any(update)
+    return {}
+
+
+def _summed(model) -> list[keras.Variable]:
     variables = {id(variable): variable for metric in model.metrics for variable in metric.variables}
-    summed = [variable for variable in variables.values() if variable.aggregation == "sum"]
-    with keras.StatelessScope(state_mapping=replicas.sum_variables(summed)):
+    return [variable for variable in variables.values() if variable.aggregation == "sum"]
+
+
+def _results(model, own, sums) -> dict:
+    """Gives what the metrics are over all replicas: equal on each."""
+    with keras.StatelessScope(state_mapping=sums):
         return {**own, **model.get_metrics_result()}
 
 

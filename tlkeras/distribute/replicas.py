@@ -6,6 +6,7 @@ Everything here is called in a replica context, by all replicas in the same orde
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,6 +24,7 @@ class Rows:
         self.own = tf.shape(first)[0]
         # It is known only where batches have a shape of their own.
         self.may_be_none = not tf.get_static_value(self.own)
+        self._fraction = None
 
     def or_a_blank(self, data):
         """Gives the data, or one row of zeros where there is none: not all kernels can do without.
@@ -36,8 +38,10 @@ class Rows:
 
     def fraction(self) -> tf.Tensor:
         """Gives the part of the global batch's rows that are this replica's, 0 to 1."""
-        every = _context().all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(self.own, tf.float32))
-        return tf.cast(self.own, tf.float32) / every
+        if self._fraction is None:
+            own = tf.cast(self.own, tf.float32)
+            self._fraction = own / _context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+        return self._fraction
 
     def if_any(self, update: Callable[[], object]) -> None:
         """Calls `update` where the replica has rows: a mean over none is not a number."""
@@ -79,30 +83,45 @@ def moments(x: tf.Tensor, axes: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.maximum(squares / count - tf.square(mean), 0.0)
 
 
-def sum_gradients(gradients: Sequence, rows: Rows) -> list:
-    """Sums each gradient over the replicas; a None stays a None."""
+def exchange(
+    rows: Rows,
+    gradients: Sequence = (),
+    averaged: Sequence[keras.Variable] = (),
+    summed: Sequence[keras.Variable] = (),
+) -> tuple[list, list[tuple[keras.Variable, tf.Tensor]]]:
+    """Tells all replicas what each computed, by one all-reduce for each dtype: each has to be waited for.
+
+    Args:
+        rows: Rows of the replica.
+        gradients: Are summed; a None stays a None.
+        averaged: Variables that are set to their mean over the replicas, weighed by their rows.
+        summed: Variables whose sum is returned; they keep what they hold.
+
+    Returns:
+        The gradients, and each variable of `summed` with its sum.
+    """
     present = [gradient for gradient in gradients if gradient is not None]
-    dense = [gradient for gradient in present if isinstance(gradient, tf.Tensor)]
-    kept = iter(rows.or_zeros(dense))
-    present = [next(kept) if isinstance(gradient, tf.Tensor) else gradient for gradient in present]
-    summed = iter(_context().all_reduce(tf.distribute.ReduceOp.SUM, present) if present else ())
-    return [None if gradient is None else next(summed) for gradient in gradients]
-
-
-def sum_variables(variables: Sequence[keras.Variable]) -> list[tuple[keras.Variable, tf.Tensor]]:
-    """Gives each variable with the sum of what it holds on every replica, by one all-reduce for each dtype."""
-    return [pair for group in _by_dtype(variables) for pair in zip(group, _sum_packed(group), strict=True)]
-
-
-def average_variables(variables: Sequence[keras.Variable], rows: Rows) -> None:
-    """Sets each variable to its mean over the replicas, weighed by their rows."""
-    if not variables:
-        return
-    fraction = rows.fraction()
-    for group in _by_dtype(variables):
-        packed = rows.or_zeros([_pack(group) * tf.cast(fraction, group[0].dtype)])[0]
-        for variable, mean in zip(group, _sum_packed(group, packed), strict=True):
+    means, sums = _by_dtype(averaged), _by_dtype(summed)
+    weighed = [_pack(group) * tf.cast(rows.fraction(), group[0].dtype) for group in means]
+    dense = iter(rows.or_zeros([*(one for one in present if isinstance(one, tf.Tensor)), *weighed]))
+    present = [next(dense) if isinstance(gradient, tf.Tensor) else gradient for gradient in present]
+    totals = iter(_sum([*present, *dense, *map(_pack, sums)]))
+    gradients = [None if gradient is None else next(totals) for gradient in gradients]
+    for group in means:
+        for variable, mean in _unpack(group, next(totals)):
             variable.assign(mean)
+    return gradients, [pair for group in sums for pair in _unpack(group, next(totals))]
+
+
+def _sum(values: Sequence) -> list:
+    """Sums each value over the replicas; those of one dtype go together."""
+    order = sorted(range(len(values)), key=lambda index: values[index].dtype.name)
+    found = {}
+    for _, indices in itertools.groupby(order, lambda index: values[index].dtype):
+        indices = list(indices)
+        totals = _context().all_reduce(tf.distribute.ReduceOp.SUM, [values[index] for index in indices])
+        found.update(zip(indices, totals, strict=True))
+    return [found[index] for index in range(len(values))]
 
 
 def _blank(tensor):
@@ -123,11 +142,9 @@ def _pack(variables: Sequence[keras.Variable]) -> tf.Tensor:
     return tf.concat([tf.reshape(variable.value, [-1]) for variable in variables], 0)
 
 
-def _sum_packed(variables: Sequence[keras.Variable], packed: tf.Tensor | None = None) -> list[tf.Tensor]:
-    packed = _pack(variables) if packed is None else packed
-    total = _context().all_reduce(tf.distribute.ReduceOp.SUM, packed)
-    parts = tf.split(total, [variable.shape.num_elements() for variable in variables])
-    return [tf.reshape(part, variable.shape) for part, variable in zip(parts, variables, strict=True)]
+def _unpack(variables: Sequence[keras.Variable], packed: tf.Tensor) -> list[tuple[keras.Variable, tf.Tensor]]:
+    parts = tf.split(packed, [variable.shape.num_elements() for variable in variables])
+    return [(variable, tf.reshape(part, variable.shape)) for variable, part in zip(variables, parts, strict=True)]
 
 
 def _context() -> tf.distribute.ReplicaContext:

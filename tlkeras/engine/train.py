@@ -12,6 +12,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from tlkeras import distribute, leaving, trainable
+from tlkeras.backbones.hub_module import HubModule
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
 from tlkeras.data.check import still_readable
@@ -47,10 +48,19 @@ def check_phases(model: keras.Model, spec: RunSpec) -> None:
     """Makes the plan of each phase, so that one that means nothing is found before any training.
 
     Raises:
-        TlkerasError: As `tlkeras.trainable.plan`.
+        TlkerasError: As `tlkeras.trainable.plan`; or a module of TF-Hub would train in training mode on many devices.
     """
+    modules = [layer for layer in model.layers if isinstance(layer, HubModule) and layer.follows_batches]
+    own = {unit.name for module in modules for unit in module.units}
+    devices = model.distribute_strategy.num_replicas_in_sync
     for phase in phases(spec):
-        trainable.plan(model, phase.trainable, spec.batch_norm)
+        plan = trainable.plan(model, phase.trainable, spec.batch_norm)
+        if devices > 1 and spec.batch_norm == "train" and own.intersection(plan.trained_layers):
+            # Each replica's copy of its moving statistics would follow that replica's rows alone.
+            raise TlkerasError(
+                f"batch_norm: the moving statistics of a module of TF-Hub can be trained on one device only: take "
+                f"batch_norm 'frozen', or one device. Received: 'train' on {devices} devices"
+            )
 
 
 def make_deterministic(seed: int) -> None:
