@@ -16,8 +16,6 @@ IMAGE_SIZE, BATCH_PER_GPU = 224, 128
 
 # Images/s that one A100 trains, all weights, mixed precision, 224 pixels; docs/scaling.md says where they are from.
 TRAINED_PER_SECOND = {"efficientnet_v2_b0": 4911, "resnet50": 2375, "convnext_base": 660}
-# All-reduces of a step beside that of the gradients: the rows of each replica, and the metrics.
-SMALL_REDUCTIONS = 2
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,7 @@ def efficiency(compute: float, size: float, gpus: int, machines: int, overlap: f
         machines: How many machines.
         overlap: Seconds of the step in which gradients could be reduced while others are computed.
     """
-    small = SMALL_REDUCTIONS * all_reduce(64, gpus, machines)
-    return compute / (compute + max(0.0, all_reduce(size, gpus, machines) - overlap) + small)
+    return compute / (compute + max(0.0, all_reduce(size, gpus, machines) - overlap))
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,12 @@ def test_workers_train_a_module_of_tf_hub(data, hub_module, tmp_path):
     np.testing.assert_allclose(history(tmp_path / "2"), history(tmp_path / "1"), rtol=1e-4)
 
 
+def test_statistics_of_a_module_of_tf_hub_train_on_one_device_only(data, hub_module, tmp_path):
+    module = [f"--backbone=hub:{hub_module('keras2')}", "--weights=imagenet", "--trainable=all", "--batch-norm=train"]
+    ((code, said),) = workers.run(command(data, tmp_path / "run", *module, "--devices=cpu:2"), 1)
+    assert code == 2 and "on one device only" in said and "Received: 'train' on 2 devices" in said
+
+
 @pytest.mark.slow
 def test_workers_train_on_texts(sst2, tmp_path):
     pytest.importorskip("tensorflow_text", reason="needs the extra text")

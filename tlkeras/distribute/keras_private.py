@@ -1,4 +1,4 @@
-"""What of Keras' private parts the overrides in `keras_trainer` rest on, and the check that they are as they were."""
+"""What the overrides in `keras_trainer` rest on: private parts of Keras that are as they were, and models that fit."""
 
 from __future__ import annotations
 
@@ -39,4 +39,28 @@ def check_keras(private: tuple = _PRIVATE) -> None:
             raise TlkerasError(
                 f"training on many devices was made for Keras 3.10 to 3.15; in the one installed, {name} is another: "
                 f"install one of these. Received: Keras {keras.__version__}"
+            )
+
+
+def check_compiled(model: keras.Model) -> None:
+    """Raises a `TlkerasError` where a model was compiled in a way that many devices cannot carry out exactly."""
+    strategy = model.distribute_strategy
+    made = [model._loss_tracker.variables[0], *(model.optimizer.variables[:1] if model.optimizer else ())]
+    if any(getattr(variable.value, "distribute_strategy", None) is not strategy for variable in made):
+        raise TlkerasError(
+            "the model was compiled, or its optimizer made, outside the scope of its strategy: do both within the scope"
+        )
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if getattr(optimizer, "gradient_accumulation_steps", None):
+        raise TlkerasError(
+            "Keras cannot accumulate gradients on many devices: leave out gradient_accumulation_steps. "
+            f"Received: {optimizer.gradient_accumulation_steps}"
+        )
+    if model.jit_compile:
+        raise TlkerasError("jit_compile=True cannot be had on many devices: leave it at auto. Received: True")
+    for loss in keras.tree.flatten(model.loss):
+        reduction = getattr(loss, "reduction", "mean")
+        if reduction not in ("mean", "sum_over_batch_size"):
+            raise TlkerasError(
+                f"the reduction of a loss must be sum_over_batch_size on many devices. Received: {reduction!r}"
             )

@@ -19,7 +19,7 @@ from keras.src.backend.tensorflow import trainer as stock
 from keras.src.trainers.data_adapters import tf_dataset_adapter
 
 from tlkeras.distribute import replicas
-from tlkeras.distribute.keras_private import check_keras
+from tlkeras.distribute.keras_private import check_compiled, check_keras
 from tlkeras.errors import TlkerasError
 
 _TRAINER = stock.TensorFlowTrainer
@@ -237,29 +237,6 @@ def _more_steps(one_step, iterator, count, outputs):
     return tf.while_loop(lambda done, more, _: (done < count) & more, body, start)[2]
 
 
-def _check_compiled(model) -> None:
-    strategy = model.distribute_strategy
-    made = [model._loss_tracker.variables[0], *(model.optimizer.variables[:1] if model.optimizer else ())]
-    if any(getattr(variable.value, "distribute_strategy", None) is not strategy for variable in made):
-        raise TlkerasError(
-            "the model was compiled, or its optimizer made, outside the scope of its strategy: do both within the scope"
-        )
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if getattr(optimizer, "gradient_accumulation_steps", None):
-        raise TlkerasError(
-            "Keras cannot accumulate gradients on many devices: leave out gradient_accumulation_steps. "
-            f"Received: {optimizer.gradient_accumulation_steps}"
-        )
-    if model.jit_compile:
-        raise TlkerasError("jit_compile=True cannot be had on many devices: leave it at auto. Received: True")
-    for loss in keras.tree.flatten(model.loss):
-        reduction = getattr(loss, "reduction", "mean")
-        if reduction not in ("mean", "sum_over_batch_size"):
-            raise TlkerasError(
-                f"the reduction of a loss must be sum_over_batch_size on many devices. Received: {reduction!r}"
-            )
-
-
 def _next_seed(generator, ordered=True):
     # Each replica has the state of the generator, and would drop what the others drop.
     seed, context = type(generator).next(generator, ordered), tf.distribute.get_replica_context()
@@ -269,7 +246,7 @@ def _next_seed(generator, ordered=True):
 def _maybe_symbolic_build(self, iterator=None, data_batch=None):
     # From the specification of the data. Stock Keras takes a batch for it, and with that an order of its own from
     # every seeded shuffle, and it cannot reduce the batches of workers.
-    _check_compiled(self)
+    check_compiled(self)
     for layer in _normalizations(self, synchronized=True):
         vars(layer)["_moments"] = types.MethodType(_moments, layer)
     for generator in (one for layer in self._flatten_layers() for one in layer._seed_generators):
