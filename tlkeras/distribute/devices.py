@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from tlkeras import cluster
 from tlkeras.errors import TlkerasError, unknown_name
@@ -32,26 +34,47 @@ def strategy(devices: str = "auto", *, timeout_seconds: float | None = None) -> 
         TlkerasError: The spelling is unknown, the devices are not there, TensorFlow was used before, or the
             surroundings describe a cluster that is none.
     """
+    return settle(devices, timeout_seconds=timeout_seconds)()
+
+
+def settle(
+    devices: str, *, timeout_seconds: float | None = None, patience_seconds: float = 3600.0
+) -> Callable[[], tf.distribute.Strategy]:
+    """Settles the devices of this machine: the first half of `strategy`, in which no other worker is waited for.
+
+    Args:
+        devices: As of `strategy`.
+        timeout_seconds: As of `strategy`.
+        patience_seconds: How long the others are waited for. TensorFlow holds Python's lock meanwhile: no other thread
+            runs, and no signal is heard.
+
+    Returns:
+        A function that makes the strategy, and waits for the other workers where there are any; it raises an error of
+        `tf.errors` where one of them does not come.
+
+    Raises:
+        TlkerasError: As `strategy`.
+    """
     kind, _, which = devices.partition(":")
     if kind not in {spelling.partition(":")[0] for spelling in SPELLINGS} or (kind == "auto" and which):
         raise unknown_name("devices", devices, SPELLINGS)
-    resolver = _resolver()
+    found = cluster.from_environment()
     if kind == "tpu":
-        return _tpu(which)
+        return functools.partial(_tpu, which)
     if kind == "cpu":
         count = _count(devices, which) if which else 1
-        if count > 1 and resolver:
+        if count > 1 and found:
             raise TlkerasError(f"cpu:N is for one machine: say cpu where many workers train. Received: {devices!r}")
         _settle(lambda: _use_cpu(count))
         if count > 1:
             names = [f"CPU:{index}" for index in range(count)]
-            return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
+            return lambda: tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice())
     else:
         _use_gpus(devices, kind, which)
-    if resolver:
-        return _many_workers(resolver, timeout_seconds)
+    if found:
+        return functools.partial(_many_workers, found, timeout_seconds, patience_seconds)
     gpus = len(tf.config.get_visible_devices("GPU"))
-    return tf.distribute.MirroredStrategy() if gpus > 1 else tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy if gpus > 1 else tf.distribute.get_strategy
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
@@ -150,24 +173,33 @@ def _use_gpus(devices: str, kind: str, which: str) -> None:
         _settle(lambda: [tf.config.experimental.set_memory_growth(gpu, True) for gpu in chosen])
 
 
-def _resolver() -> tf.distribute.cluster_resolver.ClusterResolver | None:
-    """Gives the resolver of a cluster; Slurm's variables are turned into TF_CONFIG, the one form from here on."""
-    found = cluster.from_environment()
-    if found is None:
-        return None
+def _many_workers(
+    found: cluster.Cluster, timeout_seconds: float | None, patience_seconds: float
+) -> tf.distribute.Strategy:
+    # Slurm's variables are turned into TF_CONFIG, the one form from here on.
     os.environ["TF_CONFIG"] = found.tf_config()
-    return tf.distribute.cluster_resolver.TFConfigClusterResolver()
-
-
-def _many_workers(resolver, timeout_seconds: float | None) -> tf.distribute.Strategy:
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     collectives = tf.distribute.experimental.CommunicationImplementation
     gpus = tf.config.get_visible_devices("GPU")
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=collectives.AUTO if gpus else collectives.RING, timeout_seconds=timeout_seconds
     )
+    _settle(lambda: _wait_at_most(patience_seconds, found.size))
     made = []
     _settle(lambda: made.append(tf.distribute.MultiWorkerMirroredStrategy(resolver, options)))
     return made[0]
+
+
+def _wait_at_most(seconds: float, workers: int) -> None:
+    """Says how long TensorFlow waits for the other workers, an hour by default; it has no public name for that."""
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=int(1000 * seconds),
+        coordinated_jobs=[context.coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=workers)],
+    )
+    # Else it takes those that came, and then waits for the others without an end.
+    context.context().coordination_service.cluster_register_with_barrier = True
 
 
 def _tpu(name: str) -> tf.distribute.Strategy:

@@ -18,8 +18,9 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import archives, distribute, leaving
+from tlkeras import archives, leaving
 from tlkeras.cluster.meeting import Meeting
+from tlkeras.distribute.devices import settle
 from tlkeras.engine.runs import RunFolder
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
 from tlkeras.files import locked
@@ -34,6 +35,8 @@ _LOST = (
     tf.errors.InternalError,
     tf.errors.UnknownError,
 )
+# Seconds in which TensorFlow's servers should have found each other; they are all about to start.
+_START = 45.0
 # Seconds in which the meeting should know who is gone after TensorFlow has noticed something.
 _PATIENCE = 10.0
 _TOLD = ("spec.toml", "card.toml", "split.csv", "excluded.csv", "history.csv", "checkpoints", "module")
@@ -151,11 +154,13 @@ class Team:
             TryAgain: Another one went away, and TensorFlow noticed first.
             TlkerasError: As `tlkeras.distribute.strategy`.
         """
+        # What is wrong with the devices of one is said before the others wait for it, when they hear nothing.
+        make = settle(devices, patience_seconds=_START)
         if self._met:
             self._met.free_port()
             self._met.watch(self._end)
         try:
-            self._strategy = distribute.strategy(devices)
+            self._strategy = make()
             leaving.listen_again()
             yield self._strategy
         except _LOST as error:
