@@ -132,6 +132,44 @@ def test_data_that_one_machine_lacks_is_told_before_a_run_is_made(data, tmp_path
     assert not (tmp_path / "run" / "split.csv").exists()
 
 
+def test_devices_that_one_machine_lacks_end_all(data, tmp_path):
+    started = [
+        subprocess.Popen(
+            [*command(data, tmp_path / "run"), f"--devices={devices}"], env=env, text=True, stderr=subprocess.PIPE
+        )
+        for devices, env in zip(("auto", "cpu:2"), workers.environments(2), strict=True)
+    ]
+    for one in started:
+        _, said = one.communicate(timeout=120)
+        assert one.returncode == 2 and "cpu:N is for one machine" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_worker_killed_while_tensorflow_starts_ends_the_other(data, tmp_path, killed):
+    program = """
+import os, sys
+from tlkeras.distribute import devices
+if len(sys.argv) > 1 and sys.argv.pop(1) == "killed":
+    devices._many_workers = lambda *_: os.kill(os.getpid(), 9)
+from tlkeras.cli import main
+main()
+"""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, "killed" if index == killed else "well", *command(data, tmp_path)[3:]],
+            env=env,
+            text=True,
+            stderr=subprocess.PIPE,
+        )
+        for index, env in enumerate(workers.environments(2))
+    ]
+    _, said = started[1 - killed].communicate(timeout=150)
+    assert started[1 - killed].returncode == 75 and f"worker {killed}" in said and "went away" in said
+    started[killed].communicate(timeout=60)
+    assert started[killed].returncode == -9
+
+
 def test_workers_of_different_specs(data, tmp_path):
     started = [
         subprocess.Popen(

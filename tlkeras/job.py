@@ -19,6 +19,7 @@ from tlkeras import spec as specs
 from tlkeras.backbones import hub, hub_places
 from tlkeras.data import sources
 from tlkeras.data.dataset import Data
+from tlkeras.distribute.devices import settle
 from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
 from tlkeras.engine.team import Team
@@ -125,8 +126,14 @@ def _begun(spec: specs.RunSpec, data: Data | None, folder: RunFolder, team: Team
         yield RunFolder(aside)
 
 
-def rehearse(spec: specs.RunSpec, console: Console) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
-    """Does all that comes before training, writes and downloads nothing: the resolved spec, data and plans."""
+def rehearse(
+    spec: specs.RunSpec, console: Console, devices: str = "auto"
+) -> tuple[specs.RunSpec, Data, list[trainable.Plan]]:
+    """Does all that comes before training, writes and downloads nothing: the resolved spec, data and plans.
+
+    No other worker is waited for.
+    """
+    settle(devices)
     with hub_places.without_downloads():
         spec = _resolved(spec)
         data = _load(spec, console)

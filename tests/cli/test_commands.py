@@ -177,6 +177,7 @@ def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_pat
         (["train", "{photos}", "--output", "{new}", "--fine-tune", "top:99"], "1 to 8 stages"),
         (["train", "{photos}", "--output", "{new}", "--weights", "none.keras"], "none.keras"),
         (["train", "{photos}", "--dry-run", "--weights", "{photos}/red/00.png"], "or a file (.keras, .weights.h5"),
+        (["train", "{photos}", "--dry-run", "--devices", "gpus"], "Did you mean 'gpu'? Legal: auto, cpu"),
         (["train", "digit:x", "--output", "{new}"], "Did you mean 'digits'"),
         (["evaluate", "{photos}"], "is no run folder"),
         (["export", "{new}"], "is no run folder"),

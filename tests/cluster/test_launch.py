@@ -69,6 +69,12 @@ def test_the_code_is_that_of_the_first_that_ended_badly(bad, code):
     assert run(*workers(2, f"if i: {bad}\nelse: time.sleep(100)"))[0] == code
 
 
+def test_a_worker_that_says_try_again_is_heard_after_one_that_was_killed():
+    other = "signal.signal(15, lambda *_: sys.exit(75))\n    print('ready', flush=True)\n    time.sleep(100)"
+    killed = "time.sleep(1)\n    os.kill(os.getpid(), 9)"
+    assert run(*workers(2, f"if i:\n    {other}\nelse:\n    {killed}"))[0] == 75
+
+
 def test_workers_that_end_well_wait_for_each_other():
     assert run(*workers(2, "time.sleep(i); print('ended')"))[:2] == (0, "[0] ended\n[1] ended\n")
 

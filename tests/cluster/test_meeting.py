@@ -116,10 +116,9 @@ def test_another_program_on_the_port_of_the_chief_is_told():
         worker = Worker(places, 1, timeout=0.7)
         connection, _ = other.accept()
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        assert worker.end() == (
-            75,
-            f"worker 0 ({places[0]}) did not come within 0.7 s: another program has its port; start all workers again",
-        )
+        code, output = worker.end()
+        assert code == 2
+        assert output.startswith(f"worker 0 ({places[0]}) did not come within 0.7 s: another program has its port; end")
         connection.close()
 
 
@@ -143,6 +142,21 @@ def test_a_host_that_nobody_knows_is_told():
     places = (*addresses(1), "nobody.invalid:2222")
     code, output = Worker(places, 0, timeout=0.5).end()
     assert code == 75 and "whose host's name is not known here" in output
+
+
+def test_two_chiefs_are_told():
+    places = addresses(2)
+    first = Worker(places, 0, timeout=60)
+    while not _is_taken(places[0]):
+        time.sleep(0.02)
+    for code, output in (Worker(places, 0, timeout=60).end(), first.end()):
+        assert code == 2 and f"two processes say that they are worker 0 ({places[0]})" in output
+
+
+def _is_taken(place):
+    host, port = place.split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def test_two_workers_of_one_number_are_told():

@@ -109,7 +109,7 @@ def command(
         with quiet.start():
             from tlkeras import job
             from tlkeras.cli import show
-        show.dry_run(console, *job.rehearse(spec, console))
+        show.dry_run(console, *job.rehearse(spec, console, devices if ray is None else "auto"))
         return
     if ray is None:
         working.work(spec, output, resume=resume, devices=devices, cluster_timeout=cluster_timeout)

@@ -117,7 +117,9 @@ class Chief(Meeting):
             raise wire.Rubbish("no worker")
         with self._news:
             is_late = self._is_complete
-            if not 0 < index < self.cluster.size:
+            if index == 0:
+                problem = f"two processes say that they are {self.cluster.name(0)}: one on this host, one on {host}"
+            elif not 0 < index < self.cluster.size:
                 workers = _shown(fingerprint.get("workers"))
                 problem = f"worker {index} has other workers in its TF_CONFIG than {self.cluster.name(0)}: {workers}"
             elif index in self._members:

@@ -37,11 +37,16 @@ class Follower(Meeting):
 
         Raises:
             TryAgain: The chief, or another worker, did not come within `timeout` seconds.
-            TlkerasError: Two have the same number, or one differs.
+            TlkerasError: Two have the same number, one differs, or another program has the chief's port.
         """
         try:
             self._connection = _find_chief(self.cluster, fingerprint, timeout)
-        except (OSError, wire.Gone, wire.Rubbish) as error:
+        except (wire.Gone, wire.Rubbish):
+            raise TlkerasError(
+                f"{self.cluster.name(0)} did not come within {timeout:g} s: another program has its port; end that, "
+                f"or name another port in TF_CONFIG of all workers"
+            ) from None
+        except OSError as error:
             raise TryAgain(
                 f"{self.cluster.name(0)} did not come within {timeout:g} s: {_why(error)}; start all workers again"
             ) from None
@@ -95,14 +100,21 @@ class Follower(Meeting):
         self._port.close()
 
 
-def report(cluster: Cluster, fingerprint: Mapping, error: TlkerasError) -> None:
-    """Tells the chief, where it is there, why this worker does not come; the others need not wait for it then."""
-    with (
-        contextlib.suppress(OSError, wire.Gone, wire.Rubbish, TlkerasError),
-        _find_chief(cluster, fingerprint, _ATTEMPT) as connection,
-    ):
-        wire.send(connection, stop(TlkerasError(f"{cluster.name(cluster.index)} stopped: {error}")))
-        end_of(connection)
+def report(cluster: Cluster, fingerprint: Mapping, error: TlkerasError) -> str:
+    """Tells the chief, where it is there, why this worker does not come; the others need not wait for it then.
+
+    Returns:
+        Why the chief would not have it, where that is so.
+    """
+    try:
+        with _find_chief(cluster, fingerprint, _ATTEMPT) as connection, contextlib.suppress(wire.Gone):
+            wire.send(connection, stop(TlkerasError(f"{cluster.name(cluster.index)} stopped: {error}")))
+            end_of(connection)
+    except (OSError, wire.Gone, wire.Rubbish):
+        pass
+    except TlkerasError as answer:
+        return str(answer)
+    return ""
 
 
 def _find_chief(cluster: Cluster, fingerprint: Mapping, timeout: float) -> socket.socket:
@@ -137,12 +149,10 @@ def _attempt(deadline: float, most: float) -> float:
     return max(min(most, deadline - time.monotonic()), 0.1)
 
 
-def _why(error: Exception) -> str:
+def _why(error: OSError) -> str:
     if isinstance(error, socket.gaierror):
         return "the name of its host is not known here"
     if isinstance(error, ConnectionRefusedError):
         return "the host is there and refuses the connection, so that no chief was started there"
-    if isinstance(error, (wire.Rubbish, wire.Gone)):
-        return "another program has its port"
     reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
     return f"its host cannot be reached ({reason})"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tlkeras.cluster import Cluster, prefixes, wire
 from tlkeras.cluster.guard import Guard, end
+from tlkeras.errors import TryAgain
 
 _USAGE = "usage: launch-local N -- COMMAND [ARGUMENT…]   (N workers of the command, from 1 to 99)"
 # Seconds between SIGTERM and SIGKILL.
@@ -25,6 +26,8 @@ _PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 def main(arguments: list[str]) -> int:
     """Runs the command once for each worker and gives the exit code of the first that ended badly, or 0.
+
+    Where a signal ended that one and another says 75, that all should be started again, it is 75.
 
     When one ends badly the others get SIGTERM, and SIGKILL if they are still there after 30 s.
     """
@@ -69,7 +72,7 @@ class _Launcher:
         self._numbers: dict[int, int] = {}
         self._readers: list[threading.Thread] = []
         self._outputs = prefixes.Output(1), prefixes.Output(2)
-        self._code, self._has_passed_on = 0, False
+        self._code, self._was_killed, self._has_passed_on = 0, False, False
         self._kill_at: float | None = None
         for number in _FORWARDED:
             # nohup and shells have some of them ignored, which stays so.
@@ -101,9 +104,14 @@ class _Launcher:
     def wait(self) -> int:
         while self._running:
             for process in list(self._running):
-                if (code := self._ended(process)) and not self._code:
+                code = self._ended(process)
+                if code == TryAgain.exit_code and self._was_killed:
+                    # Those that lost the one that was killed know whether it helps to start again.
+                    self._code = code
+                elif code and not self._code:
                     how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                     print(f"launch-local: worker {self._numbers[process.pid]} {how}", file=sys.stderr, flush=True)
+                    self._was_killed = code < 0
                     self.stop(code if code > 0 else 128 - code)
             if any(output.is_broken for output in self._outputs):
                 self.stop(128 + signal.SIGPIPE)

@@ -46,20 +46,19 @@ def join(cluster: Cluster, settings: Mapping[str, object], timeout: float) -> Me
     # What has gone through JSON is compared, so that a tuple is equal to the list it becomes.
     fingerprint = json.loads(json.dumps(given))
     with contextlib.ExitStack() as failed:
-        if cluster.is_chief:
+        try:
             with _own_port(cluster):
-                chief = failed.enter_context(Chief(cluster, fingerprint))
-            chief.gather(timeout)
+                chosen = Chief(cluster, fingerprint) if cluster.is_chief else Follower(cluster)
+                met = failed.enter_context(chosen)
+        except TlkerasError as error:
+            said = report(cluster, fingerprint, error)
+            raise TlkerasError(f"{error}: {said}" if said else str(error)) from None
+        if isinstance(met, Chief):
+            met.gather(timeout)
         else:
-            try:
-                with _own_port(cluster):
-                    follower = failed.enter_context(Follower(cluster))
-            except TlkerasError as error:
-                report(cluster, fingerprint, error)
-                raise
-            follower.gather(fingerprint, timeout)
+            met.gather(fingerprint, timeout)
         failed.pop_all()
-    return chief if cluster.is_chief else follower
+    return met
 
 
 def code_versions() -> dict[str, str]:
