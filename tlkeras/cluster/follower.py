@@ -24,15 +24,16 @@ class Follower(Meeting):
         OSError: Its port cannot be taken.
     """
 
-    def __init__(self, cluster: Cluster):
+    def __init__(self, cluster: Cluster, fingerprint: Mapping):
         super().__init__(cluster)
+        self._fingerprint = dict(fingerprint)
         self._port = wire.reserve(cluster.place(cluster.index)[1])
         self._connection: socket.socket | None = None
         self._go: dict = {}
         self._chief_has_left = False
         self._sink: BinaryIO | None = None
 
-    def gather(self, fingerprint: Mapping, timeout: float) -> None:
+    def gather(self, timeout: float) -> None:
         """Connects with the chief and waits with it for the others.
 
         Raises:
@@ -40,7 +41,7 @@ class Follower(Meeting):
             TlkerasError: Two have the same number, one differs, or another program has the chief's port.
         """
         try:
-            self._connection = _find_chief(self.cluster, fingerprint, timeout)
+            self._connection = _find_chief(self.cluster, self._fingerprint, timeout)
         except (wire.Gone, wire.Rubbish):
             raise TlkerasError(
                 f"{self.cluster.name(0)} did not come within {timeout:g} s: another program has its port; end that, "

@@ -48,15 +48,11 @@ def join(cluster: Cluster, settings: Mapping[str, object], timeout: float) -> Me
     with contextlib.ExitStack() as failed:
         try:
             with _own_port(cluster):
-                chosen = Chief(cluster, fingerprint) if cluster.is_chief else Follower(cluster)
-                met = failed.enter_context(chosen)
+                met = failed.enter_context((Chief if cluster.is_chief else Follower)(cluster, fingerprint))
         except TlkerasError as error:
             said = report(cluster, fingerprint, error)
             raise TlkerasError(f"{error}: {said}" if said else str(error)) from None
-        if isinstance(met, Chief):
-            met.gather(timeout)
-        else:
-            met.gather(fingerprint, timeout)
+        met.gather(timeout)
         failed.pop_all()
     return met
 

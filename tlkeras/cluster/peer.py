@@ -41,6 +41,10 @@ class Meeting(abc.ABC):
         self._is_waiting = self._is_closed = False
         self._calls = 0
 
+    @abc.abstractmethod
+    def gather(self, timeout: float) -> None:
+        """Waits at most so many seconds until all workers are here and agree."""
+
     def share(self, make: Callable[[], object]) -> object:
         """Has the chief make a value, and gives it to all: bytes, or whatever JSON has, as it comes out of JSON.
 

@@ -184,7 +184,7 @@ def _many_workers(
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=collectives.AUTO if gpus else collectives.RING, timeout_seconds=timeout_seconds
     )
-    _settle(lambda: _wait_at_most(patience_seconds, found.size))
+    _wait_at_most(patience_seconds, found.size)
     made = []
     _settle(lambda: made.append(tf.distribute.MultiWorkerMirroredStrategy(resolver, options)))
     return made[0]

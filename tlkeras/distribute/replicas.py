@@ -6,7 +6,6 @@ Everything here is called in a replica context, by all replicas in the same orde
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -115,13 +114,11 @@ def exchange(
 
 def _sum(values: Sequence) -> list:
     """Sums each value over the replicas; those of one dtype go together."""
-    order = sorted(range(len(values)), key=lambda index: values[index].dtype.name)
     found = {}
-    for _, indices in itertools.groupby(order, lambda index: values[index].dtype):
-        indices = list(indices)
-        totals = _context().all_reduce(tf.distribute.ReduceOp.SUM, [values[index] for index in indices])
-        found.update(zip(indices, totals, strict=True))
-    return [found[index] for index in range(len(values))]
+    for group in _by_dtype(values):
+        totals = _context().all_reduce(tf.distribute.ReduceOp.SUM, group)
+        found.update(zip(map(id, group), totals, strict=True))
+    return [found[id(value)] for value in values]
 
 
 def _blank(tensor):
@@ -131,10 +128,10 @@ def _blank(tensor):
     return tf.ensure_shape(tf.zeros(shape, tensor.dtype), [None, *tensor.shape[1:]])
 
 
-def _by_dtype(variables: Sequence[keras.Variable]) -> list[list[keras.Variable]]:
-    groups: dict[str, list[keras.Variable]] = {}
-    for variable in variables:
-        groups.setdefault(variable.dtype, []).append(variable)
+def _by_dtype(values: Sequence) -> list[list]:
+    groups: dict[object, list] = {}
+    for value in values:
+        groups.setdefault(value.dtype, []).append(value)
     return list(groups.values())
 
 
