@@ -14,10 +14,11 @@ FLOORS = [
     [
         *("errors", "files", "versions", "consoles", "places", "modules", "card_files", "zoo", "pth", "spec"),
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
-        *("cluster", "leaving"),
+        *("cluster", "leaving", "stages"),
     ],
     ["backbones", "data", "distribute"],
     ["heads", "trainable", "builder", "precision"],
+    ["features"],
     ["engine"],
     ["metrics", "evaluate", "pictures", "report", "export", "predict"],
     ["run"],

@@ -18,6 +18,9 @@ from tlkeras.errors import TlkerasError, unknown_name
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 AUGMENTATIONS = ("none", "light", "strong")
 PRECISIONS = ("none", "auto", "float16", "bfloat16")
+FEATURES = ("auto", "float16", "float32", "off")
+ENGINES = ("auto", "tensorflow", "openvino", "onnxruntime")
+SOLVERS = ("auto", "lbfgs", "sgd")
 
 
 def _setting(default, meaning: str, check=None, legal: str = "", names: tuple[str, ...] = ()):
@@ -94,6 +97,23 @@ class RunSpec:
         "type of the computation; auto is what GPUs and TPUs are made for",
         **_one_of(*PRECISIONS),
     )
+    features: str = _setting(
+        "auto", "what the frozen part computes is kept in this type; off computes it every epoch", **_one_of(*FEATURES)
+    )
+    views: int = _setting(
+        0, "augmented views of each image that are computed once and drawn from; 0 chooses", **_whole(0, 1000)
+    )
+    mixup: float = _setting(
+        0.0,
+        "alpha of mixup between the features of a batch; 0 is none",
+        lambda value: 0 <= value <= 10,
+        "a number from 0 to 10",
+    )
+    engine: str = _setting("auto", "what computes the frozen part", **_one_of(*ENGINES))
+    solver: str = _setting(
+        "auto", "how a linear head is trained: lbfgs solves it, sgd is the optimizer", **_one_of(*SOLVERS)
+    )
+
     fine_tune: str = _setting("", "what the second phase trains, as trainable; empty is no second phase")
     fine_tune_epochs: int = _setting(0, "epochs of the second phase, 5 where only fine_tune is given", **_whole(0))
     fine_tune_learning_rate: float = _setting(1e-4, "of the second phase", **_POSITIVE)

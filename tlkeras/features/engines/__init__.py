@@ -1,0 +1,1 @@
+"""Engines: what runs the frozen part of a model."""
