@@ -73,6 +73,32 @@ def input_set(
     return image_set([example.path for example in examples], image_size, batch_size)
 
 
+def view_set(
+    views: Sequence[tuple[Example, int]],
+    image_size: int | tuple[int, int] | None,
+    batch_size: int,
+    augment: str = "none",
+) -> tf.data.Dataset:
+    """Gives what a model takes of augmented versions of examples, in their order, once.
+
+    A version depends on the content of the image and its number alone.
+
+    Args:
+        views: Pairs of an example and the number of its version.
+        image_size: Side or (height, width) in pixels; None for texts.
+        batch_size: Examples a batch.
+        augment: `none`, `light` or `strong`, of images.
+    """
+    if augment == "none":
+        return input_set([example for example, _ in views], image_size, batch_size)
+    change = augmentations.named(augment)
+    size = image_size if isinstance(image_size, int) else image_size[0]
+    seeds = tf.constant([[view, int(example.sha256[:12], 16) * 8] for example, view in views], tf.int64)
+    inputs = tf.data.Dataset.from_tensor_slices((_inputs([example for example, _ in views]), seeds))
+    images = inputs.map(lambda path, seed: change(decode(tf.io.read_file(path)), size, seed), _PARALLEL)
+    return images.batch(batch_size).prefetch(_PARALLEL)
+
+
 def evaluation_set(
     examples: Sequence[Example],
     classes: Sequence[str],

@@ -60,21 +60,35 @@ class Progress:
 
 
 class Checkpoint:
-    """Keeps in a folder the last state of a run (`last.npz`) and the weights of its best epoch (`best-N.npz`).
+    """Keeps in a folder the state of a run: what it began with (`start.npz`), the last epoch and the best one.
 
-    The state names the epoch whose weights are the best, so that the two files agree whenever the process dies.
+    `last.npz` and `best-N.npz` hold what may have changed since the start alone. The last state names the epoch whose
+    weights are the best, so that the files agree whenever the process dies.
     """
 
     def __init__(self, folder: Path):
-        self._folder, self._last = folder, folder / "last.npz"
+        self._folder, self._last, self._start = folder, folder / "last.npz", folder / "start.npz"
+        self._changing: set[int] = set()
 
-    def save(self, model: keras.Model, progress: Progress) -> None:
-        """Saves weights, seeds, the optimizer's state and the progress in one file, after the best epoch's weights."""
+    def begin(self, model: keras.Model, changing: keras.Model) -> None:
+        """Notes what a phase changes, and before the first one what the model is.
+
+        Args:
+            model: The model.
+            changing: The part of it that is not frozen in the phase; its variables are the model's.
+        """
+        own = {id(variable) for variable in changing.variables}
+        self._changing |= {index for index, variable in enumerate(model.variables) if id(variable) in own}
+        if not self._last.exists():
+            _write(self._start, _values("model", model))
+
+    def save(self, model: keras.Model, optimizer: keras.Optimizer | None, progress: Progress) -> None:
+        """Saves what changes, the optimizer's state and the progress in one file, after the best epoch's weights."""
         state = np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)
-        best = self._best(progress)
+        best, changed = self._best(progress), _values("model", model, self._changing)
         if progress.best_epoch == len(progress.epochs):
-            _write(best, _values("model", model))
-        _write(self._last, {"progress": state, **_values("model", model), **_values("optimizer", model.optimizer)})
+            _write(best, changed)
+        _write(self._last, {"progress": state, **changed, **(_values("optimizer", optimizer) if optimizer else {})})
         for older in set(self._folder.glob("best-*.npz")) - {best}:
             older.unlink()
 
@@ -87,12 +101,13 @@ class Checkpoint:
 
     def restore_model(self, model: keras.Model) -> None:
         """Puts the weights and seeds of the last epoch into the model."""
-        _assign(self._last, "model", model)
+        _assign(self._start, "model", model)
+        self._changing |= _assign(self._last, "model", model)
 
-    def restore_optimizer(self, model: keras.Model) -> None:
+    def restore_optimizer(self, trained: keras.Model) -> None:
         """Puts the state of the last epoch into the optimizer of a compiled model."""
-        model.optimizer.build(model.trainable_variables)
-        _assign(self._last, "optimizer", model.optimizer)
+        trained.optimizer.build(trained.trainable_variables)
+        _assign(self._last, "optimizer", trained.optimizer)
 
     def restore_best(self, model: keras.Model, progress: Progress) -> None:
         """Puts the weights of the best epoch into the model.
@@ -104,14 +119,20 @@ class Checkpoint:
             raise TlkerasError(
                 "training diverged: the validation loss was never a number; lower learning_rate, in another output"
             )
-        _assign(self._best(progress), "model", model)
+        kept = _assign(self._best(progress), "model", model)
+        if later := self._changing - kept:
+            _assign(self._start, "model", model, later)
 
     def _best(self, progress: Progress) -> Path:
         return self._folder / f"best-{progress.best_epoch}.npz"
 
 
-def _values(name: str, owner) -> dict[str, np.ndarray]:
-    return {f"{name}/{index}": keras.ops.convert_to_numpy(v) for index, v in enumerate(owner.variables)}
+def _values(name: str, owner, only: set[int] | None = None) -> dict[str, np.ndarray]:
+    return {
+        f"{name}/{index}": keras.ops.convert_to_numpy(variable)
+        for index, variable in enumerate(owner.variables)
+        if only is None or index in only
+    }
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -128,10 +149,14 @@ def _open(path: Path):
         ) from error
 
 
-def _assign(path: Path, name: str, owner) -> None:
+def _assign(path: Path, name: str, owner, only: set[int] | None = None) -> set[int]:
+    """Assigns the values that a file has, or those of them asked for; gives the indices of their variables."""
     with _open(path) as arrays:
-        stored = [arrays[f"{name}/{i}"] for i in range(sum(key.startswith(f"{name}/") for key in arrays.files))]
-    if [value.shape for value in stored] != [tuple(v.shape) for v in owner.variables]:
+        there = {int(key.split("/")[1]) for key in arrays.files if key.startswith(f"{name}/")}
+        stored = {index: arrays[f"{name}/{index}"] for index in (there if only is None else there & only)}
+    variables = owner.variables
+    if any(index >= len(variables) or value.shape != tuple(variables[index].shape) for index, value in stored.items()):
         raise TlkerasError(f"the checkpoint {path} belongs to another {name}: start again with another output")
-    for variable, value in zip(owner.variables, stored, strict=True):
-        variable.assign(value)
+    for index, value in stored.items():
+        variables[index].assign(value)
+    return set(stored)

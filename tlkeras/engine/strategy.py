@@ -10,6 +10,9 @@ import tensorflow as tf
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data.pipeline import Share
 
+# Weights of a model whose step takes no longer than a millisecond or so, and steps between two looks at it.
+_SMALL, _MOST_STEPS = 200_000, 100
+
 
 def divided(
     strategy: tf.distribute.Strategy, make: Callable[[Share], tf.data.Dataset]
@@ -40,3 +43,13 @@ def jit_compile(model: keras.Model) -> str | bool:
     if takes_texts(model):
         return False
     return "auto" if tf.config.list_physical_devices("GPU") else False
+
+
+def steps_per_execution(trained: keras.Model, steps: int) -> int:
+    """Says how many steps run between two looks of Keras: many where a step takes less than the look, else one.
+
+    A divisor of the steps of an epoch, so that no epoch takes a batch of the next.
+    """
+    if trained.count_params() > _SMALL or trained.distribute_strategy.num_replicas_in_sync > 1:
+        return 1
+    return max(divisor for divisor in range(1, min(steps, _MOST_STEPS) + 1) if steps % divisor == 0)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import distribute, leaving, trainable
+from tlkeras import distribute, leaving, sizes, stages, trainable
 from tlkeras.backbones.hub_module import HubModule
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
@@ -20,8 +20,12 @@ from tlkeras.data.dataset import Data
 from tlkeras.engine import strategy
 from tlkeras.engine.callbacks import KeepEpoch, LeaveWhenTold, ShowEpoch
 from tlkeras.engine.checkpoint import Checkpoint
+from tlkeras.engine.idle import Waiting
 from tlkeras.engine.runs import RunFolder
+from tlkeras.engine.solved import Solved, is_solved
 from tlkeras.errors import TlkerasError, in_one_line
+from tlkeras.features import dataset as feature_sets
+from tlkeras.features.prepare import Frozen, choose_way
 from tlkeras.files import written_aside
 from tlkeras.leaving import Leaving
 from tlkeras.spec import RunSpec
@@ -69,8 +73,12 @@ def make_deterministic(seed: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console) -> None:
+def fit(
+    model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console, cache_memory: str = ""
+) -> None:
     """Trains through all phases and leaves in the folder the model of the epoch with the lowest validation loss.
+
+    What a phase has frozen is computed once for each image where that is possible, and the rest is trained on it.
 
     Continues from the folder's checkpoint where there is one: the same history and the same weights result as from a
     run that was never interrupted. A model that was made in the scope of a strategy trains on all
@@ -81,7 +89,7 @@ def fit(model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, consol
     """
     _check_batches(model.distribute_strategy, data, spec)
     with leaving.on_sigterm() as told, model.distribute_strategy.scope():
-        _Training(distribute.enable(model), data, spec, folder, console, told).run()
+        _Training(distribute.enable(model), data, spec, folder, console, told, sizes.memory_budget(cache_memory)).run()
         told.check()
 
 
@@ -96,10 +104,18 @@ def _check_batches(strategy: tf.distribute.Strategy, data: Data, spec: RunSpec) 
 
 class _Training:
     def __init__(
-        self, model: keras.Model, data: Data, spec: RunSpec, folder: RunFolder, console: Console, told: Leaving
+        self,
+        model: keras.Model,
+        data: Data,
+        spec: RunSpec,
+        folder: RunFolder,
+        console: Console,
+        told: Leaving,
+        memory: int,
     ):
-        self._told, self._strategy = told, model.distribute_strategy
+        self._told, self._strategy, self._memory = told, model.distribute_strategy, memory
         self._model, self._data, self._spec, self._folder, self._console = model, data, spec, folder, console
+        self._size = None if takes_texts(model) else model.input_shape[1]
         self._checkpoint = Checkpoint(folder.checkpoints)
         self._progress = self._checkpoint.progress()
 
@@ -114,28 +130,88 @@ class _Training:
             if len(plans) > 1:
                 about = f"{phase.trainable}, learning rate {phase.learning_rate:g}"
                 self._console.print(f"phase {number} of {len(plans)}: {about}")
-            self._prepare(phase)
-            self._fit(phase)
+            self._train(phase)
             self._progress.next_phase()
         self._checkpoint.restore_best(self._model, self._progress)
         self._synchronize_batch_norm(False)
-        with written_aside(self._folder.model_file) as aside:
+        with stages.stage("save"), written_aside(self._folder.model_file) as aside:
             self._model.save(aside)
 
-    def _prepare(self, phase: Phase) -> None:
-        """Applies the phase's plan and compiles; a later phase sets out from the best epoch of those before it."""
+    def _train(self, phase: Phase) -> None:
+        """Trains a phase to its end; a later phase sets out from the best epoch of those before it."""
         if self._progress.epochs and not self._progress.epochs_of_phase:
             self._checkpoint.restore_best(self._model, self._progress)
         trainable.plan(self._model, phase.trainable, self._spec.batch_norm).apply(self._model)
         self._synchronize_batch_norm(self._spec.sync_batch_norm)
-        self._model.compile(
-            optimizer=_optimizer(self._spec.optimizer, phase.learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"],
-            jit_compile=strategy.jit_compile(self._model),
+        parts, stage = self._data.parts, "head" if phase.trainable == "head" else "fine-tune"
+        way = choose_way(self._model, self._spec, phase.epochs, len(parts["train"]), len(parts["val"]))
+        self._checkpoint.begin(self._model, way.split.rest if way.split else self._model)
+        with stages.stage(stage), self._readable():
+            if way.split is None:
+                self._console.print(f"the whole model runs in each epoch: {way.reason}")
+                self._fit(phase, self._model, *self._images())
+                return
+            frozen = Frozen(
+                way.split,
+                self._model,
+                engine=self._spec.engine,
+                features=self._spec.features,
+                memory=self._memory,
+                console=self._console,
+            )
+            with contextlib.closing(frozen):
+                self._train_on_features(phase, frozen, way.views)
+
+    def _train_on_features(self, phase: Phase, frozen: Frozen, views: int) -> None:
+        spec, parts, classes = self._spec, self._data.parts, self._data.classes
+        train = frozen.table(parts["train"], classes, spec.augment, views)
+        val = frozen.table(parts["val"], classes)
+        if is_solved(frozen.rest, train, spec, first=not self._progress.phase):
+            Solved(self._model, self._folder, self._checkpoint, self._progress, self._console).train(
+                train, val, class_weights(self._data) if spec.class_weights == "balanced" else None
+            )
+            return
+
+        def training(epoch_range):
+            return feature_sets.training_set(
+                train, spec.batch_size, seed=spec.seed, epoch_range=epoch_range, mixup=spec.mixup
+            )
+
+        self._fit(
+            phase,
+            frozen.rest,
+            training,
+            feature_sets.evaluation_set(val, spec.batch_size, one_hot=spec.mixup > 0),
         )
-        if self._progress.epochs_of_phase:
-            self._checkpoint.restore_optimizer(self._model)
+
+    def _readable(self) -> contextlib.AbstractContextManager:
+        read = [] if self._size is None else [*self._data.parts["train"], *self._data.parts["val"]]
+        return still_readable([example.path for example in read], self._data.root)
+
+    def _images(self):
+        """Makes the sets of batches of images or texts themselves."""
+        spec, parts, classes = self._spec, self._data.parts, self._data.classes
+        order = {"seed": spec.seed, "augment": spec.augment}
+
+        def training(epoch_range):
+            return strategy.divided(
+                self._strategy,
+                lambda share: pipeline.training_set(
+                    parts["train"],
+                    classes,
+                    self._size,
+                    spec.batch_size,
+                    **order,
+                    epoch_range=epoch_range,
+                    share=share,
+                ),
+            )
+
+        validation = strategy.divided(
+            self._strategy,
+            lambda share: pipeline.evaluation_set(parts["val"], classes, self._size, spec.batch_size, share),
+        )
+        return training, validation
 
     def _synchronize_batch_norm(self, synchronized: bool) -> None:
         """Has BatchNorm that trains take its moments over all devices; it is no part of the model that is saved."""
@@ -143,43 +219,50 @@ class _Training:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = synchronized and self._strategy.num_replicas_in_sync > 1
 
-    def _fit(self, phase: Phase) -> None:
-        spec, data = self._spec, self._data
-        size = None if takes_texts(self._model) else self._model.input_shape[1]
-        begun = len(self._progress.epochs)
+    def _fit(self, phase: Phase, trained: keras.Model, make_training, validation) -> None:
+        """Fits the model, or the part of it that is not frozen, from where the phase stands."""
+        spec, begun = self._spec, len(self._progress.epochs)
         last = begun - self._progress.epochs_of_phase + phase.epochs
         if begun >= last or self._progress.is_patience_over(spec.early_stopping):
             return
-        parts, classes, batch_size = data.parts, data.classes, spec.batch_size
-        order = {"seed": spec.seed, "epoch_range": (begun, last), "augment": spec.augment}
-        steps = pipeline.Share(total=self._strategy.num_replicas_in_sync).steps(len(parts["train"]), batch_size)
-        training = strategy.divided(
-            self._strategy,
-            lambda share: pipeline.training_set(parts["train"], classes, size, batch_size, **order, share=share),
-        )
-        validation = strategy.divided(
-            self._strategy, lambda share: pipeline.evaluation_set(parts["val"], classes, size, batch_size, share)
-        )
-        show = ShowEpoch(self._console, last, steps)
-        read = [] if size is None else [*data.parts["train"], *data.parts["val"]]
-        files = [example.path for example in read]
-        with contextlib.closing(show), _enough_memory(), still_readable(files, data.root):
-            self._model.fit(
+        replicas = self._strategy.num_replicas_in_sync
+        steps = pipeline.Share(total=replicas).steps(len(self._data.parts["train"]), spec.batch_size)
+        self._compile(trained, phase, strategy.steps_per_execution(trained, steps))
+        training, waiting = make_training((begun, last)), None
+        if replicas == 1 and trained is self._model:
+            waiting = Waiting()
+            training = waiting.watched(training)
+        show = ShowEpoch(self._console, last, steps, waiting)
+        with contextlib.closing(show), _enough_memory():
+            trained.fit(
                 training,
                 initial_epoch=begun,
                 epochs=last,
                 steps_per_epoch=steps,
                 validation_data=validation,
-                class_weight=class_weights(data) if spec.class_weights == "balanced" else None,
+                class_weight=class_weights(self._data) if spec.class_weights == "balanced" else None,
                 verbose=0,
                 shuffle=False,
                 callbacks=[
                     LeaveWhenTold(self._told),
                     show,
-                    KeepEpoch(self._folder, self._checkpoint, self._progress, spec.early_stopping),
+                    KeepEpoch(self._model, self._folder, self._checkpoint, self._progress, spec.early_stopping),
                     keras.callbacks.TensorBoard(self._folder.tensorboard, write_graph=False),
                 ],
             )
+
+    def _compile(self, trained: keras.Model, phase: Phase, steps_per_execution: int) -> None:
+        mixed = self._spec.mixup > 0
+        losses = keras.losses.CategoricalCrossentropy if mixed else keras.losses.SparseCategoricalCrossentropy
+        trained.compile(
+            optimizer=_optimizer(self._spec.optimizer, phase.learning_rate),
+            loss=losses(from_logits=True),
+            metrics=["accuracy"],
+            jit_compile=strategy.jit_compile(self._model),
+            steps_per_execution=steps_per_execution,
+        )
+        if self._progress.epochs_of_phase:
+            self._checkpoint.restore_optimizer(trained)
 
 
 @contextlib.contextmanager

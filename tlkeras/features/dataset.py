@@ -94,6 +94,11 @@ def training_set(
     return epochs.prefetch(tf.data.AUTOTUNE)
 
 
+def given(tensors: Sequence):
+    """Puts the tensors of a frontier as the rest of the model takes them: one, or a tuple."""
+    return tensors[0] if len(tensors) == 1 else tuple(tensors)
+
+
 def _reader(table: Table):
     """Makes a function from positions of rows to a tensor, or a tuple of tensors, in the types of the model."""
     if table.rows.is_in_memory:
@@ -112,8 +117,7 @@ def _reader(table: Table):
             return taken
 
     def read(positions):
-        values = [tf.cast(value, dtype) for value, dtype in zip(take(positions), table.dtypes, strict=True)]
-        return values[0] if len(values) == 1 else tuple(values)
+        return given([tf.cast(value, dtype) for value, dtype in zip(take(positions), table.dtypes, strict=True)])
 
     return read
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
@@ -15,15 +16,16 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import __version__, consoles, sizes, stages
+from tlkeras import __version__, consoles, stages
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
 from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError
 from tlkeras.features import engines
-from tlkeras.features.dataset import Table
+from tlkeras.features.dataset import Table, given
 from tlkeras.features.frontier import Split, split
-from tlkeras.features.store import Store, limit
+from tlkeras.features.folders import limit
+from tlkeras.features.store import Store
 from tlkeras.files import atomic_write
 from tlkeras.places import cache_folder
 from tlkeras.spec import RunSpec
@@ -101,7 +103,7 @@ def _stored(features: str) -> str:
 
 
 class Frozen:
-    """The frozen part of a model, computed where it was not computed before.
+    """The frozen part of a model, computed where it was not computed before; what it gives is good until it is closed.
 
     Args:
         found: The split.
@@ -140,6 +142,16 @@ class Frozen:
             **found.fingerprint(),
         }
         self._forward: engines.Forward | None = None
+        self._store = Store.open(self._about, self._kinds)
+
+    def close(self) -> None:
+        """Lets go of the stored rows."""
+        self._store.close()
+
+    @property
+    def rest(self) -> keras.Model:
+        """The part of the model that takes the rows."""
+        return self._split.rest
 
     def table(self, examples: Sequence[Example], classes: Sequence[str], augment: str = "none", views: int = 1) -> Table:
         """Gives the stored features of examples, and computes those that are missing.
@@ -152,41 +164,41 @@ class Frozen:
             for example in examples
             for view in range(views)
         ]
-        with Store.open(self._about, self._kinds) as store:
-            missing = store.missing(names)
-            if missing:
-                self._compute(store, [(examples[i // views], i % views, names[i]) for i in missing], augment)
-            self._tell(len(names), len(missing))
-            with stages.stage("features"):
-                rows = store.rows(names, self._memory)
+        with stages.stage("features"):
+            missing = self._store.missing(names)
+        if missing:
+            self._compute([(examples[i // views], i % views, names[i]) for i in missing], augment)
+        self._tell(len(names), len(missing))
+        with stages.stage("features"):
+            rows = self._store.rows(names, self._memory)
         labels = {name: index for index, name in enumerate(classes)}
         return Table(
             rows, np.array([labels[e.label] for e in examples], np.int32), views, self._dtypes, len(classes)
         )
 
-    def _compute(self, store: Store, wanted: Sequence[tuple[Example, int, str]], augment: str) -> None:
+    def _compute(self, wanted: Sequence[tuple[Example, int, str]], augment: str) -> None:
         names = iter([name for _, _, name in wanted])
         batches = pipeline.view_set([(e, view) for e, view, _ in wanted], self._size, engines.BATCH, augment)
         with consoles.bar(self._console, "features") as move:
             done = 0
             for batch in _timed(batches.as_numpy_iterator()):
                 with stages.stage("features"):
-                    forward = self._forward or self._choose(store, batch)
-                    store.add(list(itertools.islice(names, len(batch))), forward(batch))
+                    forward = self._forward or self._choose(batch)
+                    self._store.add(list(itertools.islice(names, len(batch))), forward(batch))
                 done += len(batch)
                 move(done, len(wanted))
             with stages.stage("features"):
-                store.flush()
+                self._store.flush()
 
-    def _choose(self, store: Store, batch: np.ndarray) -> engines.Forward:
+    def _choose(self, batch: np.ndarray) -> engines.Forward:
         """Chooses the engine, or takes that which computed the rows that are there."""
-        file = store.folder / "engine.json"
+        file = self._store.folder / "engine.json"
         try:
             chosen = engines.Engine(**json.loads(file.read_bytes()))
-            self._forward = engines.make(self._split.frozen, chosen, store.folder)
+            self._forward = engines.make(self._split.frozen, chosen, self._store.folder)
         except (OSError, ValueError, TypeError, TlkerasError):
             self._forward = engines.choose(
-                self._split.frozen, self._engine, batch[:_COMPARED], exact=self._exact, folder=store.folder
+                self._split.frozen, self._engine, batch[:_COMPARED], exact=self._exact, folder=self._store.folder
             )
             atomic_write(file, json.dumps({"name": self._forward.engine.name, "precision": self._forward.engine.precision}))
         return self._forward
@@ -219,10 +231,10 @@ def logits(model: keras.Model, examples: Sequence[Example], classes: Sequence[st
     found = split(model)
     if found is None or _too_large(found, "float32", len(examples)):
         return None
-    frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=sizes.memory_budget(""), console=console)
-    table = frozen.table(examples, classes)
-    parts = []
-    for begin in range(0, len(examples), batch_size):
-        taken = [tf.constant(part) for part in table.rows.take(np.arange(begin, min(begin + batch_size, len(examples))))]
-        parts.append(found.rest(taken[0] if len(taken) == 1 else tuple(taken), training=False).numpy())
-    return np.concatenate(parts)
+    frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=0, console=console)
+    with contextlib.closing(frozen):
+        rows = frozen.table(examples, classes).rows
+        return np.concatenate([
+            found.rest(given(rows.take(positions)), training=False).numpy()
+            for positions in np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
+        ])

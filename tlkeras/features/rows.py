@@ -21,6 +21,7 @@ class Rows:
     Attributes:
         is_in_memory: Whether all rows are in memory.
         bytes: What all rows take.
+        kinds: For each tensor the shape of a row and the stored type.
         arrays: One array `(rows, *shape)` for each tensor, in the stored type; None unless in memory.
     """
 
@@ -28,7 +29,7 @@ class Rows:
         """Reads all rows if they take no more than `memory` bytes."""
         self._shards = list(shards)
         self._places = places
-        self._kinds = kinds
+        self.kinds = kinds
         self.bytes = len(places) * sum(row_sizes(kinds))
         self.is_in_memory = self.bytes <= memory
         self.arrays = self._read(np.arange(len(places))) if self.is_in_memory else None
@@ -56,7 +57,7 @@ class Rows:
         return [order[start : start + size] for start in range(0, len(order), size)]
 
     def _read(self, positions: np.ndarray) -> list[np.ndarray]:
-        taken = [np.empty((len(positions), *shape), dtype) for shape, dtype in self._kinds]
+        taken = [np.empty((len(positions), *shape), dtype) for shape, dtype in self.kinds]
         places = self._places[positions]
         order = np.argsort(places, kind="stable")
         places = places[order]
@@ -64,7 +65,7 @@ class Rows:
             shard = self._shards[places[start] // PLACES]
             try:
                 with shard.path.open("rb", buffering=0) as file:
-                    for number, size in enumerate(row_sizes(self._kinds)):
+                    for number, size in enumerate(row_sizes(self.kinds)):
                         rows = places[start:end] % PLACES
                         _fill(file, shard.starts[number], size, rows, taken[number], order[start:end])
             except (FileNotFoundError, EOFError):

@@ -36,7 +36,6 @@ def solve(
     features: np.ndarray,
     labels: np.ndarray,
     validation: tuple[np.ndarray, np.ndarray],
-    classes: int,
     class_weight: dict[int, float] | None = None,
 ) -> Solution:
     """Solves multinomial logistic regression with an L2 penalty by L-BFGS, with the penalty that validates best.
@@ -48,7 +47,6 @@ def solve(
         features: float32 `(count, features)`.
         labels: int `(count,)`, every class among them.
         validation: Features and labels that choose the penalty.
-        classes: How many classes there are.
         class_weight: Weight of each class in the loss.
     """
     # scikit-learn takes a second to import, which nobody should wait for who solves nothing.
