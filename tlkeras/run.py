@@ -24,6 +24,7 @@ from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
 from tlkeras.evaluate import Evaluation, evaluate
 from tlkeras.export import savedmodel
+from tlkeras.features import prepare as features
 
 DATA = ("data", "split", "seed", *sources.OPTIONS)
 RECIPE = (
@@ -86,9 +87,10 @@ class Run:
         Raises:
             TlkerasError: The data has classes that the model does not know, or nothing that can be used.
         """
-        data = None if data is None else os.fspath(data)
-        examples = self.data.parts["test"] if data is None else self._others(data, console or consoles.make(), options)
-        judged = self._judge(examples, Path(data or self.data.root))
+        data, console = None if data is None else os.fspath(data), console or consoles.make()
+        examples = self.data.parts["test"] if data is None else self._others(data, console, options)
+        answer = None if data or self.spec.features == "off" else functools.partial(features.logits, console=console)
+        judged = self._judge(examples, Path(data or self.data.root), answer=answer)
         self.folder.write_metrics(judged.to_dict(), data)
         return judged
 
@@ -97,10 +99,10 @@ class Run:
         self.judged = self._judge(self.data.parts["test"], self.data.root, team)
         self.folder.write_metrics(self.judged.to_dict())
 
-    def _judge(self, examples: Sequence[Example], root: Path, team: Team | None = None) -> Evaluation:
+    def _judge(self, examples: Sequence[Example], root: Path, team: Team | None = None, answer=None) -> Evaluation:
         files = [example.path for example in examples if example.text is None]
         with still_readable(files, root):
-            return evaluate(self.model, examples, batch_size=self.spec.batch_size, seed=self.spec.seed, team=team)
+            return evaluate(self.model, examples, self.spec.batch_size, seed=self.spec.seed, team=team, answer=answer)
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
         task = card_of(self.spec, self.folder).task

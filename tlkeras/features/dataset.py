@@ -80,7 +80,11 @@ def training_set(
         if table.views > 1:
             places += _view(index, seed, epoch, table.views)
         values = read(places)
-        return _mixed(values, labels, table.classes, mixup, [seed * 1_000_003 + epoch, begin]) if mixup else (values, labels)
+        return (
+            _mixed(values, labels, table.classes, mixup, [seed * 1_000_003 + epoch, begin])
+            if mixup
+            else (values, labels)
+        )
 
     def epoch_of(epoch):
         order = tf.zeros([0], tf.int64)

@@ -7,13 +7,11 @@ import itertools
 import json
 import math
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 
 from tlkeras import __version__, consoles, stages
@@ -23,9 +21,9 @@ from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError
 from tlkeras.features import engines
 from tlkeras.features.dataset import Table, given
-from tlkeras.features.frontier import Split, split
 from tlkeras.features.folders import limit
-from tlkeras.features.store import Store
+from tlkeras.features.frontier import Split, split
+from tlkeras.features.store import Rows, Store
 from tlkeras.files import atomic_write
 from tlkeras.places import cache_folder
 from tlkeras.spec import RunSpec
@@ -153,8 +151,21 @@ class Frozen:
         """The part of the model that takes the rows."""
         return self._split.rest
 
-    def table(self, examples: Sequence[Example], classes: Sequence[str], augment: str = "none", views: int = 1) -> Table:
-        """Gives the stored features of examples, and computes those that are missing.
+    def table(
+        self, examples: Sequence[Example], classes: Sequence[str], augment: str = "none", views: int = 1
+    ) -> Table:
+        """Gives the stored features of labelled examples; see `rows`."""
+        labels = {name: index for index, name in enumerate(classes)}
+        return Table(
+            self.rows(examples, augment, views),
+            np.array([labels[example.label] for example in examples], np.int32),
+            views,
+            self._dtypes,
+            len(classes),
+        )
+
+    def rows(self, examples: Sequence[Example], augment: str = "none", views: int = 1) -> Rows:
+        """Gives the rows of examples, view after view of each, and computes those that are missing.
 
         Raises:
             TlkerasError: The engine cannot compute this model.
@@ -170,11 +181,7 @@ class Frozen:
             self._compute([(examples[i // views], i % views, names[i]) for i in missing], augment)
         self._tell(len(names), len(missing))
         with stages.stage("features"):
-            rows = self._store.rows(names, self._memory)
-        labels = {name: index for index, name in enumerate(classes)}
-        return Table(
-            rows, np.array([labels[e.label] for e in examples], np.int32), views, self._dtypes, len(classes)
-        )
+            return self._store.rows(names, self._memory)
 
     def _compute(self, wanted: Sequence[tuple[Example, int, str]], augment: str) -> None:
         names = iter([name for _, _, name in wanted])
@@ -200,7 +207,9 @@ class Frozen:
             self._forward = engines.choose(
                 self._split.frozen, self._engine, batch[:_COMPARED], exact=self._exact, folder=self._store.folder
             )
-            atomic_write(file, json.dumps({"name": self._forward.engine.name, "precision": self._forward.engine.precision}))
+            atomic_write(
+                file, json.dumps({"name": self._forward.engine.name, "precision": self._forward.engine.precision})
+            )
         return self._forward
 
     def _tell(self, rows: int, computed: int) -> None:
@@ -223,18 +232,24 @@ def _timed(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield batch
 
 
-def logits(model: keras.Model, examples: Sequence[Example], classes: Sequence[str], batch_size: int, console: Console):
-    """Gives the logits `(count, classes)` of a model in float32, its frozen part taken from the store.
+def logits(model: keras.Model, examples: Sequence[Example], *, console: Console) -> np.ndarray | None:
+    """Gives the logits `(count, classes)` of a model in float32; what is frozen of it is computed once for each image.
 
-    Both parts are computed by TensorFlow in float32. None where nothing is frozen, or it cannot be stored.
+    Both parts are computed by TensorFlow in float32.
+
+    Args:
+        model: Computes in float32 throughout.
+        examples: What it is to answer.
+        console: Where progress is shown.
+
+    Returns:
+        None where nothing is frozen, or it cannot be stored.
     """
     found = split(model)
     if found is None or _too_large(found, "float32", len(examples)):
         return None
     frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=0, console=console)
     with contextlib.closing(frozen):
-        rows = frozen.table(examples, classes).rows
-        return np.concatenate([
-            found.rest(given(rows.take(positions)), training=False).numpy()
-            for positions in np.split(np.arange(len(rows)), range(batch_size, len(rows), batch_size))
-        ])
+        rows = frozen.rows(examples)
+        parts = np.split(np.arange(len(rows)), range(engines.BATCH, len(rows), engines.BATCH))
+        return np.concatenate([found.rest(given(rows.take(part)), training=False).numpy() for part in parts])

@@ -80,7 +80,10 @@ def solve(
 def _full(coefficients: np.ndarray, intercept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gives kernel and bias of a logit a class; for two classes scikit-learn has one, their difference."""
     if len(coefficients) == 1:
-        coefficients, intercept = np.concatenate([-coefficients, coefficients]) / 2, np.stack([-intercept[0], intercept[0]]) / 2
+        coefficients, intercept = (
+            np.concatenate([-coefficients, coefficients]) / 2,
+            np.stack([-intercept[0], intercept[0]]) / 2,
+        )
     return coefficients.T, intercept
 
 

@@ -1,0 +1,120 @@
+"""Training on stored features against training on images."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import tlkeras
+from tlkeras.engine import train as engine
+from tlkeras.errors import TlkerasError
+from tlkeras.features.folders import all_stores
+
+
+@pytest.fixture(scope="module")
+def data(photo_folder):
+    return tlkeras.data.load(str(photo_folder))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TLKERAS_HOME", str(tmp_path / "home"))
+
+
+def train(data, output, settings=(), **recipe):
+    engine.make_deterministic(0)
+    model = tlkeras.build(classes=data.classes, weights="random", image_size=32, **recipe)
+    given = {"epochs": 2, "solver": "sgd", "engine": "tensorflow", **dict(settings)}
+    return tlkeras.train(model, data, output=output, **given)
+
+
+def weights(run):
+    return [np.asarray(value, np.float64) for value in run.model.get_weights()]
+
+
+@pytest.mark.parametrize("plan", ["head", "top:1", "top:2", "stage6_block4_project_conv"])
+def test_the_weights_are_those_of_training_on_images(data, tmp_path, plan):
+    settings = {"optimizer": "sgd", "learning_rate": 1e-3}
+    plain = train(data, tmp_path / "plain", {**settings, "features": "off"}, trainable=plan)
+    stored = train(data, tmp_path / "stored", {**settings, "features": "float32"}, trainable=plan)
+    assert all_stores()
+    for ours, theirs in zip(weights(stored), weights(plain), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(theirs).max()))
+    for name, values in plain.history.history.items():
+        np.testing.assert_allclose(stored.history.history[name], values, rtol=1e-4, err_msg=name)
+
+
+def test_a_second_run_computes_nothing(data, tmp_path, capsys):
+    train(data, tmp_path / "first").evaluate()
+    capsys.readouterr()
+    train(data, tmp_path / "second", {"learning_rate": 1e-2}, dropout=0.5).evaluate()
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("features")]
+    assert len(told) == 3 and all("computed before" in line and " on " not in line for line in told)
+
+
+def test_ten_more_images_are_ten_more_passes(photo_folder, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    shutil.copytree(photo_folder, folder)
+    moved = [next(iter(sorted(folder.rglob("*.png")))), *sorted(folder.rglob("*.jpg"))[:1]]
+    aside = [(path, path.read_bytes()) for path in moved if path]
+    for path, _ in aside:
+        path.unlink()
+    train(tlkeras.data.load(str(folder)), tmp_path / "first").evaluate()
+    for path, content in aside:
+        path.write_bytes(content)
+    capsys.readouterr()
+    train(tlkeras.data.load(str(folder)), tmp_path / "second").evaluate()
+    told = capsys.readouterr().out
+    # The parts change with the number of images: what moved into another one is there in another type.
+    assert "before" in told
+
+
+def test_the_exact_features_judge_as_the_model_does(data, tmp_path):
+    run = train(data, tmp_path / "run", trainable="top:1")
+    stored = run.evaluate()
+    plain = tlkeras.Run(tmp_path / "run")
+    plain.spec = tlkeras.RunSpec(**{**vars(run.spec), "features": "off"})
+    np.testing.assert_allclose(stored.probabilities, plain.evaluate().probabilities, atol=1e-5)
+
+
+def test_a_linear_head_is_solved(data, tmp_path):
+    run = train(data, tmp_path / "run", {"solver": "lbfgs"})
+    history = run.history.history
+    assert len(history["loss"]) == 1 and history["accuracy"][0] == 1.0
+    judged = run.model.evaluate(
+        tlkeras.data.pipeline.evaluation_set(data.parts["val"], data.classes, 32, 32), verbose=0
+    ) if run.model.compiled else None
+    assert judged is None or judged[0] == pytest.approx(history["val_loss"][0], rel=1e-2)
+
+
+def test_a_solver_for_what_is_not_linear_is_refused(data, tmp_path):
+    with pytest.raises(TlkerasError, match="lbfgs solves a linear head .* more than a linear head trains here; take sgd"):
+        train(data, tmp_path / "run", {"solver": "lbfgs"}, trainable="top:1")
+
+
+def test_a_solved_head_is_fine_tuned(data, tmp_path):
+    settings = {"solver": "lbfgs", "fine_tune": "top:1", "fine_tune_epochs": 2}
+    run = train(data, tmp_path / "run", settings)
+    assert [row["phase"] for row in run.folder.read_history()] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("memory", ["", "1KB"])
+def test_views_and_mixup(data, tmp_path, memory):
+    engine.make_deterministic(0)
+    model = tlkeras.build(classes=data.classes, weights="random", image_size=32)
+    settings = {"augment": "light", "views": 3, "mixup": 0.4, "epochs": 2}
+    run = tlkeras.train(model, data, output=tmp_path / "run", cache_memory=memory, **settings)
+    assert len(run.history.history["loss"]) == 2
+    rows = sum(store.rows for store in all_stores())
+    assert rows == 3 * len(data.parts["train"]) + len(data.parts["val"])
+
+
+def test_mixup_needs_features(data, tmp_path):
+    with pytest.raises(TlkerasError, match="mixup mixes the features of a frozen part"):
+        train(data, tmp_path / "run", {"mixup": 0.2}, trainable="all")
+
+
+def test_what_has_no_room_runs_in_each_epoch(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TLKERAS_CACHE_LIMIT", "1KB")
+    train(data, tmp_path / "run")
+    assert "the whole model runs in each epoch: the features would take" in capsys.readouterr().out
