@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from tlkeras import consoles, unbundle, zoo
+from tlkeras import consoles, zoo
 from tlkeras import spec as specs
-from tlkeras.cli import quiet, working
-from tlkeras.cluster import on_ray, ray_connection
+from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
 
 # What an option means when it is given without a value.
@@ -101,6 +100,8 @@ def command(
     if (ray is None) != (workers is None):
         raise TlkerasError("--ray ADDRESS and --workers N go together: where Ray runs, and how many workers it starts")
     if from_bundle:
+        from tlkeras import unbundle
+
         unbundle.load(Path(from_bundle), spec.card)
     if not spec.backbone.startswith("hub:"):
         zoo.card(spec.backbone, spec.card)
@@ -111,9 +112,13 @@ def command(
             from tlkeras.cli import show
         show.dry_run(console, *job.rehearse(spec, console, devices if ray is None else "auto"))
         return
+    from tlkeras.cli import working
+
     if ray is None:
         working.work(spec, output, resume=resume, devices=devices, cluster_timeout=cluster_timeout)
         return
+    from tlkeras.cluster import on_ray, ray_connection
+
     ray_connection.check(ray, devices)
     with quiet.start():
         from tlkeras import job
