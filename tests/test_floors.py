@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "tlkeras"
 FLOORS = [
     [
         *("errors", "files", "versions", "consoles", "places", "modules", "card_files", "zoo", "pth", "spec"),
-        *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle"),
+        *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle", "sizes"),
         *("cluster", "leaving", "stages"),
     ],
     ["backbones", "data", "distribute"],

@@ -70,10 +70,26 @@ def partial_of(path: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
-def _open_locked(path: Path) -> int:
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Holds a file, which is made if need be, while the block runs: for `locked` it is then not free.
+
+    Several processes may hold it at once. One that has it `locked` is waited for.
+
+    Raises:
+        FileNotFoundError: Its folder is not there, or was removed by the one that was waited for.
+    """
+    descriptor = _open_locked(path, shared=True)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_locked(path: Path, shared: bool = False) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        _lock(descriptor if fcntl else None, wait=True)
+        _lock(descriptor if fcntl else None, wait=True, shared=shared)
         # The process that was waited for may have renamed or removed the file: the lock is then on one of the past.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -121,7 +137,9 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
     Yields:
         Whether the lock was free; None where the system or the file system knows no locks.
     """
-    descriptor = os.open(path, os.O_RDONLY) if fcntl else None
+    # On some file systems only a file that is open for writing can be locked.
+    may_write = not path.is_dir() and os.access(path, os.W_OK)
+    descriptor = os.open(path, os.O_RDWR if may_write else os.O_RDONLY) if fcntl else None
     try:
         yield _lock(descriptor, wait)
     finally:
@@ -129,11 +147,11 @@ def locked(path: Path, *, wait: bool = False) -> Iterator[bool | None]:
             os.close(descriptor)
 
 
-def _lock(descriptor: int | None, wait: bool) -> bool | None:
+def _lock(descriptor: int | None, wait: bool, shared: bool = False) -> bool | None:
     if descriptor is None:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:
