@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 import warnings
 
 import click
@@ -13,6 +14,8 @@ from tlkeras import __version__
 from tlkeras.cli.lazy import LazyGroup
 from tlkeras.errors import TlkerasError, TlkerasWarning
 
+# Since when the process runs, but for Python's own start.
+BEGUN = time.monotonic()
 _COMMANDS = {name: f"tlkeras.cli.{name}:command" for name in ("train", "evaluate", "predict", "export", "zoo")}
 
 
