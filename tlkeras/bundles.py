@@ -10,13 +10,15 @@ import json
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from tlkeras import __version__, checksums, modules, weights
 from tlkeras.errors import TlkerasError
 from tlkeras.files import written_aside
 from tlkeras.zoo import Card
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -9,10 +9,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+# Loaded where it is used: most commands need none of it to say what they have to say.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 # Columns of a pipe or a log: more than any table has.
 _UNCUT = 1000
@@ -20,12 +22,16 @@ _UNCUT = 1000
 
 def make() -> Console:
     """Makes a console on standard output that shows text as it is, and tables uncut where there is no terminal."""
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else _UNCUT
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
 def table(*headings: str, words: Collection[str] = ()) -> Table:
     """Makes a table without lines: words on the left of the first column and of those named, numbers on the right."""
+    from rich.table import Table
+
     made = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
         made.add_column(heading, justify="left" if index == 0 or heading in words else "right", no_wrap=True)
@@ -39,6 +45,8 @@ def bar(console: Console, text: str) -> Iterator[Callable[..., None]]:
     Yields:
         A function `(done, total, note="")` that moves the bar.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     progress = Progress(
         *columns, TextColumn("{task.fields[note]}"), console=console, transient=True, disable=not console.is_terminal

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from tlkeras import builder, consoles, distribute, trainable
+from tlkeras import builder, consoles, distribute, stages, trainable
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.backbones import hub, hub_places
@@ -35,6 +35,7 @@ def train(
     console: Console,
     devices: str = "auto",
     team: Team | None = None,
+    cache_memory: str = "",
 ) -> Run | None:
     """Does what a spec says, and judges the model where a team trained it.
 
@@ -45,6 +46,7 @@ def train(
         console: Where progress is shown.
         devices: As in `tlkeras.distribute.strategy`.
         team: The processes that train together; this one alone where not given.
+        cache_memory: As in `tlkeras.train`.
 
     Returns:
         The run; None in a process that is not the chief of its team.
@@ -57,7 +59,7 @@ def train(
     # TensorFlow settles its devices and its peers when it is first used, which checking the data does.
     with team.run_folder(output) as folder, hub_places.modules_in(folder.path), team.at_work(devices) as strategy:
         console.print(distribute.describe(strategy))
-        run = _train(_resolved(spec, folder), folder, resume, console, team, strategy)
+        run = _train(_resolved(spec, folder), folder, resume, console, team, strategy, cache_memory)
     return run if team.is_chief else None
 
 
@@ -68,6 +70,7 @@ def _train(
     console: Console,
     team: Team,
     strategy: tf.distribute.Strategy,
+    cache_memory: str,
 ) -> Run | None:
     data = None
 
@@ -76,7 +79,8 @@ def _train(
         folder.check_usable(spec, resume)
         if folder.is_trained:
             return False
-        data = recorded(folder, spec) if folder.has_split else _load(spec, console)
+        with stages.stage("check"):
+            data = recorded(folder, spec) if folder.has_split else _load(spec, console)
         return True
 
     if not team.share(begin):
@@ -95,13 +99,15 @@ def _train(
         card = card_of(spec, folder)
         is_told = not team.is_chief and card.scheme != "hub" and card.task == "image"
         built = dataclasses.replace(spec, weights="random", partial=False) if is_told else spec
-        model = _build(built, data.classes, console, folder)
+        with stages.stage("build"):
+            model = _build(built, data.classes, console, folder)
         if card.scheme != "hub":
             team.hand_out_weights(model)
-        run = carry_out(model, data, spec, folder, console)
+        run = carry_out(model, data, spec, folder, console, cache_memory)
     if team.size > 1:
         # Loaded without the strategy: each worker judges its part by itself.
-        run.model = folder.load_model()
+        with stages.stage("evaluate"):
+            run.model = folder.load_model()
         run.evaluate_together(team)
     return run
 

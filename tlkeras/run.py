@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 from rich.console import Console
 
-from tlkeras import backbones, consoles, report, trainable, zoo
+from tlkeras import backbones, consoles, stages, trainable, zoo
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.backbones import hub
@@ -45,6 +45,12 @@ _OF_IMAGES = ("image_size", "augment", "pooling")
 class Run:
     """A run and its folder: made by `tlkeras.train`, or opened again by the folder's path.
 
+    Attributes:
+        folder: The run folder.
+        spec: Its spec.
+        judged: What a team found when it judged the model.
+        watch: How long each stage took of what this process did, where it trained; else None.
+
     Raises:
         TlkerasError: The folder holds no run.
     """
@@ -53,6 +59,7 @@ class Run:
         self.folder = RunFolder(path)
         self.spec = self.folder.read_spec()
         self.judged: Evaluation | None = None
+        self.watch = stages.current()
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -91,17 +98,39 @@ class Run:
         examples = self.data.parts["test"] if data is None else self._others(data, console, options)
         answer = None if data or self.spec.features == "off" else functools.partial(features.logits, console=console)
         judged = self._judge(examples, Path(data or self.data.root), answer=answer)
-        self.folder.write_metrics(judged.to_dict(), data)
+        self.folder.write_metrics(judged.to_dict() | ({} if data else self._stages()), data)
         return judged
 
     def evaluate_together(self, team: Team) -> None:
         """Judges the model on the run's test part, each worker a share of it, and leaves the outcome in `judged`."""
         self.judged = self._judge(self.data.parts["test"], self.data.root, team)
-        self.folder.write_metrics(self.judged.to_dict())
+        self.folder.write_metrics(self.judged.to_dict() | self._stages())
+
+    def write_stages(self) -> None:
+        """Adds to the metrics of the run how long its stages took until now."""
+        metrics = self.folder.read_metrics()
+        if metrics | self._stages() != metrics:
+            self.folder.write_metrics(metrics | self._stages())
+
+    @functools.cached_property
+    def _taken_before(self) -> dict[str, float]:
+        """The seconds of stages that another process wrote down."""
+        try:
+            return self.folder.read_metrics().get("stages", {})
+        except TlkerasError:
+            return {}
+
+    def _stages(self) -> dict[str, dict[str, float]]:
+        """Gives the entry `stages` of the metrics: each stage as it was when it was done first, and the sum."""
+        seconds, before = self.watch.seconds if self.watch else {}, self._taken_before
+        if before:
+            seconds = {name: value for name, value in seconds.items() if name not in ("start", "other")}
+        seconds = {name: value for name, value in (seconds | before).items() if name != "total"}
+        return {"stages": seconds | {"total": round(sum(seconds.values()), 3)}} if seconds else {}
 
     def _judge(self, examples: Sequence[Example], root: Path, team: Team | None = None, answer=None) -> Evaluation:
         files = [example.path for example in examples if example.text is None]
-        with still_readable(files, root):
+        with stages.recorded(self.watch), stages.stage("evaluate"), still_readable(files, root):
             return evaluate(self.model, examples, self.spec.batch_size, seed=self.spec.seed, team=team, answer=answer)
 
     def _others(self, data: str, console: Console, options: dict) -> list[Example]:
@@ -118,16 +147,20 @@ class Run:
 
     def report(self, judged: Evaluation) -> Path:
         """Writes `report.html` of the run: figures, curves, confusions and the worst mistakes. Gives its path."""
-        history = self.folder.read_history()
-        report.write(
-            self.folder.report_file,
-            title=f"{self.spec.backbone} on {self.spec.data}",
-            spec=self.spec.to_toml(),
-            history=self.history.history,
-            fine_tuning_from=next((row["epoch"] for row in history if row["phase"] > 1), None),
-            evaluation=judged,
-            data=self.data,
-        )
+        with stages.recorded(self.watch), stages.stage("report"):
+            # Brings matplotlib along.
+            from tlkeras import report
+
+            history = self.folder.read_history()
+            report.write(
+                self.folder.report_file,
+                title=f"{self.spec.backbone} on {self.spec.data}",
+                spec=self.spec.to_toml(),
+                history=self.history.history,
+                fine_tuning_from=next((row["epoch"] for row in history if row["phase"] > 1), None),
+                evaluation=judged,
+                data=self.data,
+            )
         return self.folder.report_file
 
     def export(self, folder: str | os.PathLike | None = None) -> savedmodel.Exported:
@@ -140,9 +173,11 @@ class Run:
             TlkerasError: The answers differ by more than 1e-4, or the folder cannot be written.
         """
         inputs = [e.path if e.text is None else e.text for e in self.data.parts["test"][:64]]
-        return savedmodel.export(
-            self.model, Path(folder or self.folder.exports), inputs, metadata={"metrics": self.folder.read_metrics()}
-        )
+        metrics = {name: value for name, value in self.folder.read_metrics().items() if name != "stages"}
+        with stages.recorded(self.watch), stages.stage("export"):
+            return savedmodel.export(
+                self.model, Path(folder or self.folder.exports), inputs, metadata={"metrics": metrics}
+            )
 
 
 def train(
@@ -152,6 +187,7 @@ def train(
     output: str | os.PathLike,
     resume: bool = False,
     console: Console | None = None,
+    cache_memory: str = "",
     **settings,
 ) -> Run:
     """Trains a model made by `tlkeras.build` and keeps everything about it in a run folder.
@@ -165,6 +201,8 @@ def train(
         output: The run folder.
         resume: Continue the run in the folder, where there is one.
         console: Where progress is shown; standard output where not given.
+        cache_memory: Memory for what frozen layers give, such as `2GB`; what is beyond it lies on disk. A quarter of
+            what is free where not given.
         **settings: Settings of training, by the names of `tlkeras.RunSpec`: `epochs`, `batch_size`, `learning_rate`,
             `fine_tune`, …
 
@@ -188,12 +226,12 @@ def train(
             f"them with tlkeras.trainable.plan(model, PATTERNS).apply(model)"
         )
     folder = RunFolder(output)
-    with folder.held():
+    with stages.recorded(), folder.held():
         folder.check_usable(spec, resume)
         if folder.has_split and recorded(folder, spec).parts != data.parts:
             raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
         engine.make_deterministic(spec.seed)
-        return carry_out(model, data, spec, folder, console or consoles.make())
+        return carry_out(model, data, spec, folder, console or consoles.make(), cache_memory)
 
 
 def check_fits(spec: specs.RunSpec, task: str) -> None:
@@ -227,7 +265,9 @@ def record(folder: RunFolder, card: zoo.Card, spec: specs.RunSpec, data: Data) -
     data.write(folder.path)
 
 
-def carry_out(model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console) -> Run:
+def carry_out(
+    model: keras.Model, data: Data, spec: specs.RunSpec, folder: RunFolder, console: Console, cache_memory: str = ""
+) -> Run:
     """Trains a model as a spec says, in a folder that this process holds, from where the folder stands."""
     engine.check_phases(model, spec)
     if not folder.has_split:

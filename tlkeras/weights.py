@@ -11,18 +11,18 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
-
-from rich.console import Console
 
 from tlkeras import consoles, modules, wheels, zoo
 from tlkeras.checksums import difference
-from tlkeras.download import download
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.files import UNFINISHED, partial_of
 from tlkeras.places import bundled_zoo, cache_folder
 from tlkeras.zoo import Card
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # How a file of weights begins, by its suffix: a card may name any file of the user's, and a bundle carries it away.
 _BEGINNINGS = {
@@ -159,6 +159,8 @@ def _fetch_url(card: Card, path: Path, console: Console) -> None:
         if not wrong:
             return
         console.print(f"{path} is damaged ({wrong}): it is downloaded again")
+    from tlkeras.download import download
+
     console.print(f"downloading {card.url}")
     with _worded(card, path, "KERAS_HOME"), consoles.bar(console, f"downloading {path.name} (MB)") as move:
         download(

@@ -63,6 +63,30 @@ def test_a_finished_run_is_not_done_again(finished, photo_folder):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+def test_a_run_says_how_long_its_stages_took(finished):
+    folder, printed = finished
+    stages = json.loads((folder / "metrics.json").read_text())["stages"]
+    assert {"start", "check", "build", "evaluate", "report", "export", "total"} <= set(stages)
+    assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=1e-3)
+    assert printed.count("\ntime ") == 1 and f" s: start {stages['start']:.1f}, " in printed
+    exported = json.loads((folder / "export" / "1" / "assets.extra" / "model.json").read_text())
+    assert "accuracy" in exported["metadata"]["metrics"] and "stages" not in exported["metadata"]["metrics"]
+
+
+def test_export_and_report_can_come_later(photo_folder, tmp_path):
+    train = ["train", photo_folder, "--output", tmp_path, *FAST, "--resume"]
+    first = run(*train, "--no-export", "--no-report").stdout
+    assert not (tmp_path / "report.html").exists() and not (tmp_path / "export").exists()
+    assert "report " not in first and "export " not in first and f"predict {tmp_path} " in first
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    then = run(*train, "--no-export").stdout
+    assert (tmp_path / "report.html").is_file() and not (tmp_path / "export").exists() and "epoch" not in then
+    last = run(*train).stdout
+    assert "test accuracy" in last and f"predict {tmp_path / 'export' / '1'} " in last
+    stages = json.loads((tmp_path / "metrics.json").read_text())["stages"]
+    assert stages["export"] > 0 and stages["report"] > 0 and stages["start"] == metrics["stages"]["start"]
+
+
 def test_evaluate_repeats_the_figures(finished):
     folder, _ = finished
     before = json.loads((folder / "metrics.json").read_text())
@@ -111,8 +135,10 @@ def test_a_killed_run_continues_to_the_same_end(photo_folder, tmp_path):
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
-    for name in ("history.csv", "split.csv", "metrics.json"):
+    for name in ("history.csv", "split.csv"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    killed, whole = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("killed", "whole"))
+    assert killed.pop("stages") and whole.pop("stages") and killed == whole
 
 
 def finished_epochs(folder):

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import sys
-import traceback
+import time
 import warnings
 
 import click
 
 from tlkeras import __version__
-from tlkeras.errors import TlkerasError, TlkerasWarning, unknown_name
+from tlkeras.cli.lazy import LazyGroup
+from tlkeras.errors import TlkerasError, TlkerasWarning
 
-_COMMANDS = ("train", "evaluate", "predict", "export", "zoo")
-
-
-class _LazyGroup(click.Group):
-    def list_commands(self, context):
-        return list(_COMMANDS)
-
-    def get_command(self, context, name):
-        if name not in _COMMANDS:
-            raise unknown_name("command", name, _COMMANDS)
-        return importlib.import_module(f"tlkeras.cli.{name}").command
+# Since when the process runs, but for Python's own start.
+BEGUN = time.monotonic()
+_COMMANDS = {name: f"tlkeras.cli.{name}:command" for name in ("train", "evaluate", "predict", "export", "zoo")}
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, homes=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="tlkeras")
 @click.option("--debug", is_flag=True, help="Show a traceback when something fails.")
 def group(debug: bool) -> None:
@@ -60,6 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message(), 2)
     except (TlkerasError, OSError) as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         _fail(_worded(error, arguments), getattr(error, "exit_code", 2))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tlkeras import consoles
+from tlkeras import stages as stopwatches
 from tlkeras.data.dataset import Data, Example
 from tlkeras.export.savedmodel import Exported
 from tlkeras.run import Run
@@ -63,24 +64,27 @@ def exported(console: Console, export: Exported) -> None:
 
 
 def what_was_made(console: Console, run: Run) -> None:
-    """Prints the test accuracy, where the results lie and what to do with them next."""
+    """Prints the test accuracy, where the results lie, how long it took and what to do with them next."""
     folder = run.folder
     export, accuracy = folder.newest_export, folder.read_metrics()["accuracy"]
     table = Table.grid(padding=(0, 2))
     for name, path in (
         ("model", folder.model_file),
         ("metrics", folder.metrics_of(None)),
-        ("report", folder.report_file),
+        ("report", folder.report_file if folder.report_file.is_file() else None),
         ("export", export),
         ("split", folder.path / "split.csv"),
     ):
-        table.add_row(name, str(path))
+        if path:
+            table.add_row(name, str(path))
     console.print(f"\ntest accuracy {accuracy['value']:.4f} ({accuracy['low']:.4f} to {accuracy['high']:.4f})\n")
     console.print(table)
+    if run.watch:
+        console.print(f"\n{stopwatches.in_one_line(run.watch.seconds)}")
     example = _for_predict(run.data.parts["test"])
     called = sys.argv[0]
     program = called if Path(called).name == "tlkeras" and not shutil.which("tlkeras") else "tlkeras"
-    console.print(f"\nnext: {program} predict {shlex.quote(str(export))} {example}")
+    console.print(f"\nnext: {program} predict {shlex.quote(str(export or folder.path))} {example}")
 
 
 def _for_predict(examples: Sequence[Example]) -> str:

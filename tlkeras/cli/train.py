@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from tlkeras import consoles, unbundle, zoo
+from tlkeras import consoles, zoo
 from tlkeras import spec as specs
-from tlkeras.cli import quiet, working
-from tlkeras.cluster import on_ray, ray_connection
+from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
 
 # What an option means when it is given without a value.
@@ -20,6 +19,9 @@ _DEVICES = "auto, cpu, cpu:N (N logical devices), gpu, gpu:0,1 or tpu[:NAME].  [
 _RAY = (
     "Train in --workers N processes of Ray: auto or HOST:PORT from a machine of its cluster, ray://HOST:PORT from any; "
     "local starts a Ray on this machine for this run. DATA and RUN lie on a disk that all its machines share."
+)
+_CACHE_MEMORY = (
+    "Memory for what frozen layers give, such as 2GB; beyond it lies on disk.  [default: a quarter of what is free]"
 )
 _METAVARS = {int: "N", float: "X", list: "X,X,X", str: "TEXT"}
 
@@ -56,6 +58,9 @@ def _setting_options(command):
 @click.option("--set", "pairs", metavar="KEY=VALUE", multiple=True, help="Any setting by its name in the spec file.")
 @click.option("--from-bundle", metavar="FILE", help="Import a bundle of `tlkeras zoo bundle` first.")
 @click.option("--resume", is_flag=True, help="Continue the run in RUN after its last finished epoch.")
+@click.option("--no-export", is_flag=True, help="Leave out the export; --resume without this makes it.")
+@click.option("--no-report", is_flag=True, help="Leave out the report; --resume without this makes it.")
+@click.option("--cache-memory", default="", metavar="SIZE", help=_CACHE_MEMORY)
 @click.option("--dry-run", is_flag=True, help="Print spec, split and what trains, and stop.")
 @click.option("--devices", default="auto", metavar="DEVICES", help=_DEVICES)
 @click.option("--ray", metavar="ADDRESS", help=_RAY)
@@ -75,6 +80,9 @@ def command(
     pairs,
     from_bundle,
     resume,
+    no_export,
+    no_report,
+    cache_memory,
     dry_run,
     devices,
     ray,
@@ -101,6 +109,8 @@ def command(
     if (ray is None) != (workers is None):
         raise TlkerasError("--ray ADDRESS and --workers N go together: where Ray runs, and how many workers it starts")
     if from_bundle:
+        from tlkeras import unbundle
+
         unbundle.load(Path(from_bundle), spec.card)
     if not spec.backbone.startswith("hub:"):
         zoo.card(spec.backbone, spec.card)
@@ -111,12 +121,18 @@ def command(
             from tlkeras.cli import show
         show.dry_run(console, *job.rehearse(spec, console, devices if ray is None else "auto"))
         return
+    from tlkeras.cli import working
+
+    how = {"resume": resume, "export": not no_export, "report": not no_report}
+    how |= {"cache_memory": cache_memory, "cluster_timeout": cluster_timeout}
     if ray is None:
-        working.work(spec, output, resume=resume, devices=devices, cluster_timeout=cluster_timeout)
+        working.work(spec, output, devices=devices, **how)
         return
+    from tlkeras.cluster import on_ray, ray_connection
+
     ray_connection.check(ray, devices)
     with quiet.start():
         from tlkeras import job
     spec, output = job.absolute(spec), Path(output).expanduser().absolute()
-    task = functools.partial(working.work, spec, output, resume=resume, cluster_timeout=cluster_timeout)
+    task = functools.partial(working.work, spec, output, **how)
     on_ray.run(task, ray, workers, devices=devices, timeout=cluster_timeout)

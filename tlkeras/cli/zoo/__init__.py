@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import click
 
-from tlkeras.cli.zoo import look, own, store
+from tlkeras.cli.lazy import LazyGroup
+
+_COMMANDS = {
+    "list": "tlkeras.cli.zoo.look:list_cards",
+    "show": "tlkeras.cli.zoo.look:show_card",
+    **{name: f"tlkeras.cli.zoo.store:{name}" for name in ("fetch", "verify", "bundle")},
+    "add": "tlkeras.cli.zoo.own:add",
+}
 
 
-@click.group("zoo", short_help="List the backbones; fetch, check and bundle their weights.")
+@click.group("zoo", cls=LazyGroup, homes=_COMMANDS, short_help="List the backbones; fetch, check and bundle weights.")
 def command():
     """Look at the backbones that `--backbone` takes, and keep their weights where they are needed."""
-
-
-for _command in (look.list_cards, look.show_card, store.fetch, store.verify, store.bundle, own.add):
-    command.add_command(_command)

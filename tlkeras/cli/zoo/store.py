@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tlkeras import bundles, consoles, unbundle, weights, zoo
+from tlkeras import consoles, weights, zoo
 from tlkeras.cli.zoo.look import CARD_OPTION, card_of
 from tlkeras.errors import TlkerasError
 
@@ -22,6 +22,8 @@ def fetch(names, from_bundle, card_file):
         raise TlkerasError("nothing named: give the names of backbones, or --from-bundle FILE")
     console = consoles.make()
     if from_bundle:
+        from tlkeras import unbundle
+
         imported = unbundle.load(Path(from_bundle), card_file)
         names = list(dict.fromkeys([*imported, *names]))
     # A module is fetched also where it needs a card before it can be a backbone.
@@ -59,6 +61,8 @@ def bundle(out, names, card_file):
 
     There, `--from-bundle OUT.tar` of `tlkeras train` or `tlkeras zoo fetch` imports it.
     """
+    from tlkeras import bundles
+
     console = consoles.make()
     cards = [card_of(name, card_file, download=True) for name in dict.fromkeys(names)]
     size = bundles.write(Path(out), cards, locate, console)
