@@ -71,9 +71,7 @@ def training_set(
 
     def batch(epoch, begin, end, order):
         if table.rows.is_in_memory:
-            count = tf.cast(end - begin, tf.int32)
-            seeds = tf.tile(tf.cast([[seed, 0]], tf.int64), [count, 1]) + tf.stack([tf.zeros_like(epoch), epoch])
-            index = tf.random.experimental.index_shuffle(tf.range(begin, end), seeds, last)
+            index = tf.random.experimental.index_shuffle(tf.range(begin, end), tf.stack([seed, epoch]), last)
         else:
             index = order[begin:end]
         labels, places = tf.gather(table.labels, index), index * table.views

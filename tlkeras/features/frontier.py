@@ -22,7 +22,7 @@ class Split:
     """A model in two parts that share its layers: `rest(frozen(x))` is `model(x)`, and what `rest` learns, it knows.
 
     Attributes:
-        frozen: From the model's input to the list of tensors that cross the frontier.
+        frozen: From the model's input to the tensors that cross the frontier.
         rest: From those tensors (one, or a tuple of them) to the model's output.
         frontier: Names of the layers whose outputs cross it.
     """
