@@ -75,7 +75,7 @@ def test_a_run_says_how_long_its_stages_took(finished):
 
 def test_export_and_report_can_come_later(photo_folder, tmp_path):
     train = ["train", photo_folder, "--output", tmp_path, *FAST, "--resume"]
-    first = run(*train, "--no-export", "--no-report").stdout
+    first = run(*train, "--no-export", "--no-report", "--cache-memory", "1GB").stdout
     assert not (tmp_path / "report.html").exists() and not (tmp_path / "export").exists()
     assert "report " not in first and "export " not in first and f"predict {tmp_path} " in first
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -165,7 +165,8 @@ def _absurd(width: int, height: int) -> str:
 
 @functools.cache
 def _decoder():
-    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)]).get_concrete_function()
+    signature = [tf.TensorSpec([], tf.string)]
+    return tf.function(decode, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def _undecodable(kind: str, content: bytes) -> str:

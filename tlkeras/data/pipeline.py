@@ -15,6 +15,8 @@ from tlkeras.data.dataset import Example
 from tlkeras.data.images import decode, decode_and_resize
 
 _PARALLEL = tf.data.AUTOTUNE
+# All below is written with operations of TensorFlow; to look for `if` and `while` in it takes a second.
+_as_it_is = tf.autograph.experimental.do_not_convert
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def image_set(
 ) -> tf.data.Dataset:
     """Reads image files in their order, once: batches of float32 images `(batch, height, width, 3)` in 0..255."""
     files = tf.data.Dataset.from_tensor_slices(tf.constant([os.fsencode(path) for path in paths], tf.string))
-    images = files.map(lambda path: decode_and_resize(tf.io.read_file(path), image_size), _PARALLEL)
-    return images.batch(batch_size).prefetch(_PARALLEL)
+    read = _as_it_is(lambda path: decode_and_resize(tf.io.read_file(path), image_size))
+    return files.map(read, _PARALLEL).batch(batch_size).prefetch(_PARALLEL)
 
 
 def text_set(texts: Sequence[str], batch_size: int) -> tf.data.Dataset:
@@ -169,7 +171,7 @@ def training_set(
     def epoch_of(epoch):
         return _batched(lambda position: read(epoch, position), *layout)
 
-    epochs = tf.data.Dataset.range(*epoch_range).flat_map(epoch_of)
+    epochs = tf.data.Dataset.range(*epoch_range).flat_map(_as_it_is(epoch_of))
     return epochs.prefetch(_PARALLEL)
 
 
@@ -177,12 +179,12 @@ def _batched(read, positions: np.ndarray, slices: np.ndarray) -> tf.data.Dataset
     """Reads the examples at the positions, in parallel, into one batch a slice."""
     sizes = tf.constant(np.bincount(slices), tf.int64)
     found = tf.data.Dataset.from_tensor_slices((slices, positions))
-    batches = found.map(lambda number, position: (number, read(position)), _PARALLEL).group_by_window(
-        key_func=lambda number, _: number,
-        reduce_func=lambda number, window: window.map(lambda _, example: example).batch(sizes[number]),
-        window_size_func=lambda number: sizes[number],
+    batches = found.map(_as_it_is(lambda number, position: (number, read(position))), _PARALLEL).group_by_window(
+        key_func=_as_it_is(lambda number, _: number),
+        reduce_func=_as_it_is(lambda number, window: window.map(lambda _, example: example).batch(sizes[number])),
+        window_size_func=_as_it_is(lambda number: sizes[number]),
     )
-    return batches.apply(tf.data.experimental.assert_cardinality(len(sizes)))
+    return batches.apply(tf.data.experimental.assert_cardinality(sizes.shape[0]))
 
 
 def _inputs(examples: Sequence[Example]) -> tf.Tensor:

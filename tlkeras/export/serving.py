@@ -56,10 +56,10 @@ class Serving(tf.Module):
         def features(strings):
             return {"features": run(strings)[0]}
 
-        signature = [tf.TensorSpec([None], tf.string, name=self.takes)]
-        self.serving_default = tf.function(serving_default, input_signature=signature)
-        self.probabilities = tf.function(probabilities, input_signature=signature)
-        self.features = tf.function(features, input_signature=signature)
+        signature = {"input_signature": [tf.TensorSpec([None], tf.string, name=self.takes)], "autograph": False}
+        self.serving_default = tf.function(serving_default, **signature)
+        self.probabilities = tf.function(probabilities, **signature)
+        self.features = tf.function(features, **signature)
 
     def save(self, folder: str) -> None:
         """Writes a SavedModel with the three functions as its signatures.
