@@ -14,7 +14,7 @@ from tlkeras.features.engines.graphs import Graph
 from tlkeras.features.engines.kinds import Unsupported
 from tlkeras.files import atomic_write
 
-# The newest that tf2onnx 1.16 writes.
+# The newest that tf2onnx 1.17 writes.
 _OPSET = 18
 
 
@@ -43,7 +43,9 @@ def load(graph: Graph, precision: str, folder: Path | None) -> Callable[[np.ndar
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except failures as error:
         raise Unsupported(str(error)) from error
-    return lambda batch: session.run(graph.output_names, {graph.input_name: np.asarray(batch, np.float32)})
+    # The names alone: with the graph, all weights would be kept once more.
+    given, outputs = graph.input_name, graph.output_names
+    return lambda batch: session.run(outputs, {given: np.asarray(batch, np.float32)})
 
 
 def _converted(graph: Graph, folder: Path | None) -> bytes:
