@@ -9,17 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.errors import TlkerasError, in_one_line, unknown_name
-from tlkeras.features.engines import on_onnxruntime, on_openvino, on_tensorflow
+from tlkeras.features.engines import kinds, on_onnxruntime, on_openvino, on_tensorflow
 from tlkeras.features.engines.graphs import Graph, trace
-from tlkeras.features.engines.kinds import (
-    Engine,
-    Forward,
-    Parity,
-    Unsupported,
-    has_bfloat16,
-    installed,
-    what_to_install,
-)
+from tlkeras.features.engines.kinds import Engine, Forward, Parity, Unsupported, installed
 from tlkeras.features.engines.parity import is_near, measure
 
 __all__ = ["BATCH", "Engine", "Forward", "Parity", "choose", "installed", "make"]
@@ -59,12 +51,10 @@ def choose(
     if requested not in ("auto", *_NAMES):
         raise unknown_name("engine", requested, ["auto", *_NAMES])
     if requested not in ("auto", *installed()):
-        raise TlkerasError(f"engine {requested} is not installed: pip install '{what_to_install(requested)}'")
+        raise TlkerasError(f"engine {requested} is not installed: pip install '{kinds.what_to_install(requested)}'")
     graph = trace(frozen)
     rows = np.asarray(batch[:_ROWS])
-    reference = [
-        np.asarray(output, "float32") for output in keras.tree.flatten(frozen(_tensor(frozen, rows), training=False))
-    ]
+    reference = _keras(frozen, rows)
     failures = []
     for engine in _candidates(requested, exact):
         try:
@@ -90,7 +80,7 @@ def make(frozen: keras.Model, engine: Engine, folder: Path | None = None) -> For
         TlkerasError: The engine is not installed any more, or cannot take the model.
     """
     if engine.name not in installed():
-        raise TlkerasError(f"engine {engine.name} is not installed: pip install '{what_to_install(engine.name)}'")
+        raise TlkerasError(f"engine {engine.name} is not installed: pip install '{kinds.what_to_install(engine.name)}'")
     try:
         return Forward(engine, None, _load(trace(frozen), engine, folder))
     except Unsupported as failure:
@@ -101,7 +91,7 @@ def _candidates(requested: str, exact: bool) -> list[Engine]:
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     if has_gpu and requested in ("auto", "tensorflow"):
         return [Engine("tensorflow")]
-    here, bfloat16 = installed(), not exact and has_bfloat16()
+    here, bfloat16 = installed(), not exact and kinds.has_bfloat16()
     return [
         engine
         for engine in _ORDER
@@ -117,5 +107,6 @@ def _load(graph: Graph, engine: Engine, folder: Path | None):
     return on_tensorflow.load(graph, engine.precision)
 
 
-def _tensor(frozen: keras.Model, rows: np.ndarray) -> tf.Tensor:
-    return tf.constant(rows, frozen.inputs[0].dtype)
+def _keras(frozen: keras.Model, rows: np.ndarray) -> list[np.ndarray]:
+    outputs = frozen(tf.constant(rows, frozen.inputs[0].dtype), training=False)
+    return [tf.cast(output, tf.float32).numpy() for output in keras.tree.flatten(outputs)]

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tlkeras.features.engines.folding import Folding, fold
+from tlkeras.features.engines.kinds import Unsupported
 
 # A graph with more is no longer one message, which is 2 GiB at most.
 _MOST_BYTES = 1_900_000_000
 
 
-@dataclass(frozen=True)
 class Graph:
     """A traced model.
 
     Attributes:
         function: Takes the tensor of a batch and gives the list of outputs.
-        is_whole: Whether all that it computes with is in the graph; a lookup table or a module of TF-Hub is not.
+        input_name: Name of the tensor that is fed.
+        output_names: Names of the tensors that are fetched, in order.
     """
 
-    function: tf.types.experimental.ConcreteFunction
-    is_whole: bool
+    def __init__(self, function: tf.types.experimental.ConcreteFunction):
+        self.function = function
+        self.input_name = function.inputs[0].name
+        self.output_names = [tensor.name for tensor in function.outputs]
 
-    @property
-    def input_name(self) -> str:
-        return self.function.inputs[0].name
+    @functools.cached_property
+    def definition(self) -> tf.compat.v1.GraphDef:
+        """The graph on its own.
 
-    @property
-    def output_names(self) -> list[str]:
-        return [tensor.name for tensor in self.function.outputs]
+        Raises:
+            Unsupported: It is not all there is: the model reads a table, as tokenizers do, or variables of a module.
+        """
+        definition = self.function.graph.as_graph_def()
+        captured = self.function.captured_inputs
+        if any(tensor.dtype in (tf.resource, tf.variant) for tensor in captured):
+            raise Unsupported("the model computes with variables or tables that are not in its graph")
+        # Tensors that a layer made for itself when it was built.
+        placeholders = self.function.inputs[len(self.function.inputs) - len(captured) :]
+        values = {inner.op.name: outer for inner, outer in zip(placeholders, captured, strict=True)}
+        for node in definition.node:
+            if node.name in values:
+                constant = tf.make_tensor_proto(values[node.name].numpy())
+                node.CopyFrom(tf.compat.v1.NodeDef(name=node.name, op="Const"))
+                node.attr["dtype"].type = constant.dtype
+                node.attr["value"].tensor.CopyFrom(constant)
+        return definition
 
     def serialized(self) -> bytes:
-        """Gives the graph as a GraphDef message."""
-        return self.function.graph.as_graph_def().SerializeToString(deterministic=True)
+        """Gives the definition as bytes, the same ones for the same graph."""
+        return self.definition.SerializeToString(deterministic=True)
 
 
 def trace(model: keras.Model) -> Graph:
@@ -58,7 +75,7 @@ def trace(model: keras.Model) -> Graph:
 
     spec = tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
     function = tf.function(compute, autograph=False, jit_compile=False).get_concrete_function(spec)
-    return Graph(function, is_whole=not function.captured_inputs)
+    return Graph(function)
 
 
 class _Constants(keras.StatelessScope):
@@ -78,6 +95,29 @@ class _Constants(keras.StatelessScope):
 def _inference(operation: keras.Operation, folding: Folding) -> Callable:
     if id(operation) in folding.shifts:
         return lambda x, **_: tf.nn.bias_add(x, folding.shifts[id(operation)])
+    if _is_depthwise(operation):
+        return functools.partial(_depthwise, operation)
     if not isinstance(operation, keras.layers.Layer) or "training" not in inspect.signature(operation.call).parameters:
         return operation
     return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})
+
+
+def _is_depthwise(operation: keras.Operation) -> bool:
+    """Says whether a layer is a convolution of as many groups as channels, which Keras compiles with XLA, slowly."""
+    return (
+        type(operation) is keras.layers.Conv2D
+        and operation.groups > 1
+        and operation.kernel.shape[2] == 1
+        and operation.strides[0] == operation.strides[1]
+        and operation.dilation_rate == (1, 1)
+        and operation.padding in ("same", "valid")
+        and operation.data_format == "channels_last"
+        and operation.dtype_policy.name == "float32"
+    )
+
+
+def _depthwise(layer: keras.layers.Conv2D, x: tf.Tensor) -> tf.Tensor:
+    height, width, _, channels = layer.kernel.shape
+    kernel = tf.reshape(layer.kernel.value, (height, width, layer.groups, channels // layer.groups))
+    x = tf.nn.depthwise_conv2d(x, kernel, (1, *layer.strides, 1), layer.padding.upper())
+    return layer.activation(tf.nn.bias_add(x, layer.bias.value) if layer.use_bias else x)

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from tlkeras.features.engines.graphs import Graph
 from tlkeras.features.engines.kinds import Unsupported
 from tlkeras.files import atomic_write
 
-# The newest that tf2onnx 1.16 writes.
+# The newest that tf2onnx 1.17 writes.
 _OPSET = 18
 
 
@@ -32,8 +31,6 @@ def load(graph: Graph, precision: str, folder: Path | None) -> Callable[[np.ndar
     """
     if precision != "float32":
         raise Unsupported("its convolutions are float32 on a processor")
-    if not graph.is_whole:
-        raise Unsupported("the model computes with more than constants")
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as states
@@ -46,7 +43,9 @@ def load(graph: Graph, precision: str, folder: Path | None) -> Callable[[np.ndar
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except failures as error:
         raise Unsupported(str(error)) from error
-    return lambda batch: session.run(graph.output_names, {graph.input_name: np.asarray(batch, np.float32)})
+    # The names alone: with the graph, all weights would be kept once more.
+    given, outputs = graph.input_name, graph.output_names
+    return lambda batch: session.run(outputs, {given: np.asarray(batch, np.float32)})
 
 
 def _converted(graph: Graph, folder: Path | None) -> bytes:
@@ -58,11 +57,10 @@ def _converted(graph: Graph, folder: Path | None) -> bytes:
         import tf2onnx
     except (ImportError, OSError) as error:
         raise Unsupported(str(error)) from error
-    definition = tf.compat.v1.GraphDef.FromString(message)
     names = {"input_names": [graph.input_name], "output_names": graph.output_names}
     try:
         with _quiet():
-            model, _ = tf2onnx.convert.from_graph_def(definition, opset=_OPSET, **names)
+            model, _ = tf2onnx.convert.from_graph_def(graph.definition, opset=_OPSET, **names)
             content = model.SerializeToString()
     except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise Unsupported(f"{type(error).__name__}: {error}") from error

@@ -8,24 +8,21 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.features.engines.graphs import Graph
-from tlkeras.features.engines.kinds import Unsupported
 
 
 def load(graph: Graph, precision: str) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Makes a forward pass of a traced model.
 
     Raises:
-        Unsupported: bfloat16 is asked for, and the graph is not whole.
+        Unsupported: bfloat16 is asked for, and the graph is not all there is.
     """
     if precision == "float32":
         dtype = graph.function.inputs[0].dtype
         return lambda batch: [output.numpy() for output in graph.function(tf.constant(batch, dtype))]
-    if not graph.is_whole:
-        raise Unsupported("the model computes with more than constants")
     # Where a function runs, the options of the optimizer are those of the process; a session has options of its own.
     config = tf.compat.v1.ConfigProto()
     config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1  # RewriterConfig.ON
     with tf.Graph().as_default() as plain:
-        tf.graph_util.import_graph_def(graph.function.graph.as_graph_def(), name="")
+        tf.graph_util.import_graph_def(graph.definition, name="")
     session = tf.compat.v1.Session(graph=plain, config=config)
     return session.make_callable(graph.output_names, [graph.input_name])
