@@ -6,9 +6,9 @@
 
 FLOWERS and CIFAR are folders with `train/` and `test/` and a folder for each class in both. `prepare` fetches the
 weights of EfficientNet-Lite0 into WORK and makes from them what the peers start from. `run` adds what it measures to
-`WORK/measured.jsonl`: each way of `ways.py` has its turn in each round, in a process of its own with a cache of its own;
-what was measured before stays, so that a run that was stopped goes on. What cannot run here is named and left out.
-`table` prints the medians.
+`WORK/measured.jsonl`: each way of `ways.py` has its turn in each round, in a process of its own with a cache of its
+own; what was measured before stays, so that a run that was stopped goes on. What cannot run here is named and left
+out. `table` prints the medians.
 
 The peers themselves are in `peers/`, a script each. Their `fit` validates on the test photos, as people do; tlkeras
 cuts its validation photos from those for training. In `predict` all have the weights of one run of tlkeras.

@@ -3,8 +3,9 @@
     python keras_tutorial.py train BASE DATA [--image-size N] [--epochs N] [--seed N] [--unfreeze PREFIXES] ...
     python keras_tutorial.py predict MODEL DATA [--image-size N]
 
-DATA has `train/` and `test/` with a folder for each class in both. As people do, `fit` validates on the test photos each
-epoch, and `evaluate` has the last word. `--unfreeze` trains the layers with these prefixes as well, but for BatchNorm.
+DATA has `train/` and `test/` with a folder for each class in both. As people do, `fit` validates on the test photos
+each epoch, and `evaluate` has the last word. `--unfreeze` trains the layers with these prefixes as well, but for
+BatchNorm.
 """
 
 from __future__ import annotations
@@ -27,10 +28,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     given = parser.parse_args()
     keras.utils.set_random_seed(given.seed)
-    if given.what == "train":
-        accuracy = train(given)
-    else:
-        accuracy = predict(given)
+    accuracy = train(given) if given.what == "train" else predict(given)
     print(f"accuracy {accuracy:.4f}")
 
 

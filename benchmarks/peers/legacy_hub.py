@@ -1,4 +1,4 @@
-"""The way before Keras 3: tf_keras with `hub.KerasLayer`, as tensorflow.org/tutorials/images/transfer_learning_with_hub.
+"""The way before Keras 3: tf_keras with `hub.KerasLayer`, as in TensorFlow's tutorial "Transfer learning with TF-Hub".
 
     python legacy_hub.py MODULE DATA [--image-size N] [--epochs N] [--seed N]
 

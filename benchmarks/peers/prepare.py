@@ -3,9 +3,9 @@
     python benchmarks/peers/prepare.py WORK        the backbone: Keras, OpenVINO, ONNX, a module of TF-Hub
     python benchmarks/peers/prepare.py WORK RUN    the trained model of a run, likewise
 
-In WORK: `base-224.keras` and `base-96.keras` are EfficientNet-Lite0 with its ImageNet weights out of stock Keras layers,
-from RGB 0..255 to the feature map; the files for the engines give its mean over height and width. `trained` is the model
-of a run, to probabilities.
+In WORK: `base-224.keras` and `base-96.keras` are EfficientNet-Lite0 with its ImageNet weights out of stock Keras
+layers, from RGB 0..255 to the feature map; the files for the engines give its mean over height and width. `trained` is
+the model of a run, to probabilities.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import convert
 import keras
 
-from tlkeras import backbones, zoo
+from tlkeras import backbones, weights, zoo
 
 SIZES = (224, 96)
 HUB = Path(__file__).parent.parent / "hub_lite0.py"
@@ -26,11 +26,12 @@ HUB = Path(__file__).parent.parent / "hub_lite0.py"
 
 def prepare(work: Path) -> None:
     """Writes the backbone in all forms that are not there yet and whose packages are installed."""
+    card = zoo.card("efficientnet_lite0")
+    weights.fetch(card)
     for size in SIZES:
         path = work / f"base-{size}.keras"
         if not path.exists():
-            native = backbones.load(zoo.card("efficientnet_lite0"), image_size=size).model
-            _plain(native).save(path)
+            _plain(backbones.load(card, image_size=size).model).save(path)
         base = keras.models.load_model(path)
         _convert(keras.Model(base.input, keras.layers.GlobalAveragePooling2D()(base.output)), work / path.stem)
     if not (work / "module").exists() and _has("tensorflow_hub") and _has("tf_keras"):
