@@ -54,7 +54,7 @@ def prepare(work: Path) -> None:
 @click.option("--rounds", default=3, show_default=True, help="How often each way has its turn.")
 @click.option("--workloads", default=",".join(ways.WORKLOADS), show_default=True, help="What is to be done.")
 @click.option("--ways", "chosen", default=",".join(ways.WAYS), help="Who does it; all by default.")
-@click.option("--torch", default=sys.executable, help="The Python with PyTorch, where it is another one.")
+@click.option("--torch", default=sys.executable, help="The Python with torch and efficientnet_lite_pytorch.")
 def run(work: Path, flowers: Path, cifar: Path, rounds: int, workloads: str, chosen: str, torch: str) -> None:
     """Measures what was not measured yet."""
     places = {"flowers": ways.Place(work, flowers, torch), "cifar": ways.Place(work, cifar, torch)}
@@ -88,8 +88,11 @@ def _known(name: str, legal: dict) -> str:
 
 def _can(name: str, torch: str) -> bool:
     missing = ways.WAYS[name].missing()
-    if name == "torch" and subprocess.run([torch, "-c", "import torch"], capture_output=True).returncode:
-        missing = ["torch"]
+    if (
+        name == "torch"
+        and subprocess.run([torch, "-c", "import torch, efficientnet_lite_pytorch"], capture_output=True).returncode
+    ):
+        missing = ["torch or efficientnet_lite_pytorch"]
     if missing:
         click.echo(f"{name} is left out: {', '.join(missing)} is not installed", err=True)
     return not missing

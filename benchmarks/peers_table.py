@@ -70,18 +70,18 @@ def _of(work: ways.Workload, rows: list[dict]) -> str:
     lines = [
         f"**{work.title}**",
         "",
-        "| way | wall (runs) | times faster | accuracy | peak memory |",
-        "|" + " --- |" * 5,
+        "| way | wall (runs) | CPU | times faster | accuracy | peak memory |",
+        "|" + " --- |" * 6,
     ]
     for name, way in ways.WAYS.items():
         if not (found := runs(rows, work.name, name)):
             continue
-        seconds, accuracy, peak = (
-            statistics.median(row[key] for row in found) for key in ("seconds", "accuracy", "peak_mb")
+        seconds, cpu, accuracy, peak = (
+            statistics.median(row[key] for row in found) for key in ("seconds", "cpu_seconds", "accuracy", "peak_mb")
         )
         faster = times_faster(rows, work.name, name, BASE)
-        cells = [way.title, f"{seconds:.1f} s ({len(found)})", f"{faster:.1f}" if faster else "", f"{accuracy:.4f}"]
-        lines.append(f"| {' | '.join([*cells, f'{peak / 1000:.2f} GB'])} |")
+        cells = [f"{seconds:.1f} s ({len(found)})", f"{cpu:.1f} s", f"{faster:.1f}" if faster else ""]
+        lines.append(f"| {' | '.join([way.title, *cells, f'{accuracy:.4f}', f'{peak / 1000:.2f} GB'])} |")
     if work.base:
         lines += ["", f"Who keeps nothing is here as above: {ways.WORKLOADS[work.base].title}."]
     return "\n".join(lines)
@@ -120,9 +120,9 @@ def judge(goal: Goal, rows: list[dict]) -> str:
         words, good = f"{1 / faster:.2f} times the time of {goal.other} (goal {goal.most:g})", 1 / faster <= goal.most
     found = runs(rows, goal.workload, goal.way)
     if base := runs(rows, goal.workload, BASE):
-        lost = statistics.median(r["accuracy"] for r in base) - statistics.median(r["accuracy"] for r in found)
-        good = good and round(lost, 4) <= _SLACK
-        words += f", accuracy {-lost:+.4f}"
+        mine, theirs = (statistics.median(row["accuracy"] for row in rows) for rows in (found, base))
+        good = good and round(theirs - mine, 4) <= _SLACK
+        words += f", accuracy {mine - theirs:+.4f}"
     if goal.megabytes:
         peak = statistics.median(row["peak_mb"] for row in found)
         good = good and peak < goal.megabytes

@@ -61,7 +61,7 @@ class Place:
     Attributes:
         work: What `prepare` has made.
         data: Folder with `train/` and `test/`.
-        torch: The Python with PyTorch.
+        torch: The Python with torch and efficientnet_lite_pytorch.
     """
 
     work: Path
