@@ -125,14 +125,26 @@ def _by_hand(engine: str, suffix: str, *options: str) -> Callable[[Workload, Pla
 
 def _ours(engine: str, *options: str) -> Callable[[Workload, Place], list]:
     def command(work: Workload, place: Place) -> list:
-        ours = [Path(sys.executable).with_name("tlkeras")]
+        ours = [_tlkeras()]
         if work.name == "predict":
-            return [*ours, "predict", "--json", place.work / "trained", place.data / "train", place.data / "test"]
+            return [*ours, "predict", "--json", place.work / "trained", *_both(place)]
         tuned = ["--trainable", "top:2", "--learning-rate", _TUNED] if work.tuned else []
         run = ["train", place.data, "--output", place.work / "run", "--engine", engine]
         return [*ours, *run, *_common(work), *tuned, *options]
 
     return command
+
+
+def _exported(work: Workload, place: Place) -> list:
+    return [_tlkeras(), "predict", "--json", place.work / "trained" / "export" / "1", *_both(place)]
+
+
+def _both(place: Place) -> list:
+    return [place.data / "train", place.data / "test"]
+
+
+def _tlkeras() -> Path:
+    return Path(sys.executable).with_name("tlkeras")
 
 
 _SHORT = ("--no-export", "--no-report")
@@ -178,6 +190,7 @@ WAYS = {
         "tlkeras, TensorFlow, with export and report", _ours("tensorflow"), _TRAINS, keeps=True
     ),
     "tlkeras-auto-all": Way("tlkeras, with export and report", _ours("auto"), _TRAINS, keeps=True),
+    "tlkeras-export": Way("tlkeras, from the export", _exported, ("predict",)),
 }
 
 
