@@ -105,13 +105,13 @@ def _turn(task: ways.Workload, name: str, number: int, place: ways.Place) -> boo
         _train_once(place)
     ways.clear(task, place, home)
     command = [str(part) for part in way.command(task, place)]
-    if task.base and not (home / "features").exists():
-        before = [str(part) for part in way.command(ways.WORKLOADS[task.base], place)]
-        _measure(before, home, place.work / "logs" / f"{task.base}-{name}-before")
-        ways.clear(task, place, home)
     _read_all(place.data)
     log = place.work / "logs" / f"{task.name}-{name}-{number}"
     try:
+        if task.base and not (home / "features").exists():
+            before = [str(part) for part in way.command(ways.WORKLOADS[task.base], place)]
+            _measure(before, home, log)
+            ways.clear(task, place, home)
         measured = {"workload": task.name, "way": name, "round": number, **_measure(command, home, log)}
     except ValueError as error:
         click.echo(f"{task.name} {name}: {error}; see {log}.err", err=True)

@@ -40,9 +40,13 @@ def main() -> None:
         print(f"accuracy {right.mean():.4f}")
         return
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     count = len(files["train"])
-    head = LogisticRegression(max_iter=1000).fit(found[:count], labels["train"])
+    # As it comes, C = 1 without scaling, it takes several times as long and names fewer photos rightly.
+    head = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=1000))
+    head.fit(found[:count], labels["train"])
     print(f"accuracy {head.score(found[count:], labels['test']):.4f}")
 
 
