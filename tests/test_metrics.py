@@ -1,6 +1,13 @@
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, log_loss, top_k_accuracy_score
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 from tlkeras import metrics
 
@@ -72,3 +79,14 @@ def test_a_model_that_ranks_nothing_earns_no_top5():
 def test_a_sure_mistake_costs_no_infinity():
     found = metrics.headlines(np.array([[1e4, -1e4]], np.float32), np.array([1]))
     assert found["loss"].value == pytest.approx(2e4)
+
+
+def test_each_class_is_scored_as_by_scikit_learn():
+    random = np.random.default_rng(0)
+    # The last class is neither there nor predicted, the one before never there.
+    labels, predicted = random.integers(0, 5, 200), random.integers(0, 6, 200)
+    confusion = metrics.confusion(labels, predicted, 7)
+    np.testing.assert_array_equal(confusion, confusion_matrix(labels, predicted, labels=range(7)))
+    expected = precision_recall_fscore_support(labels, predicted, labels=range(7), zero_division=0)
+    for ours, theirs in zip(metrics.per_class(confusion), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-15)

@@ -123,11 +123,8 @@ def judge(
     logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], names: Sequence[str], *, seed: int = 0
 ) -> Evaluation:
     """Computes an evaluation from finite logits `(count, classes)` and the true class index of each example."""
-    # scikit-learn takes a second to import, which nobody should wait for who evaluates nothing.
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    predicted, every = logits.argmax(axis=-1), range(len(classes))
-    scores = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    # Not scikit-learn's, which takes a second to import.
+    confusion = metrics.confusion(labels, logits.argmax(axis=-1), len(classes))
     estimates = metrics.headlines(logits, labels, seed)
     return Evaluation(
         classes=list(classes),
@@ -138,9 +135,9 @@ def judge(
         macro_f1=estimates["macro_f1"],
         per_class=[
             ClassScores(name, float(precision), float(recall), float(f1), int(support))
-            for name, precision, recall, f1, support in zip(classes, *scores, strict=True)
+            for name, precision, recall, f1, support in zip(classes, *metrics.per_class(confusion), strict=True)
         ],
-        confusion=confusion_matrix(labels, predicted, labels=every),
+        confusion=confusion,
         labels=labels,
         probabilities=metrics.softmax(logits),
         names=list(names),

@@ -50,6 +50,21 @@ def in_top(logits: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
     return (logits >= true).sum(axis=-1) <= k
 
 
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Counts how often class `t` was taken for class `p`, at `[t, p]`, from the class indices of each example."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def per_class(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Gives precision, recall, F1 (each 0 where undefined) and the number of examples of each class."""
+
+    def share(of: np.ndarray) -> np.ndarray:
+        return np.divide(hits, of, out=np.zeros(len(hits)), where=of > 0)
+
+    hits, taken, there = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    return share(taken), share(there), share((taken + there) / 2), there
+
+
 def headlines(logits: np.ndarray, labels: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Estimate]:
     """Loss, accuracy, macro F1 and (above five classes) top-5, each with its bootstrap interval.
 
