@@ -77,6 +77,8 @@ def loaded_after(code: str) -> set[str]:
                 ["zoo", "list"],
                 ["zoo", "show", "resnet50"],
                 ["zoo", "verify"],
+                ["cache", "list"],
+                ["cache", "clear", "none"],
                 ["train", "photos", "--output", "run", "--epochs", "0"],
             )
         ),

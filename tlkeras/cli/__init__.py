@@ -14,7 +14,7 @@ import click
 from tlkeras import __version__
 from tlkeras.errors import TlkerasError, TlkerasWarning, unknown_name
 
-_COMMANDS = ("train", "evaluate", "predict", "export", "zoo")
+_COMMANDS = ("train", "evaluate", "predict", "export", "zoo", "cache")
 
 
 class _LazyGroup(click.Group):
