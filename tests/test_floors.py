@@ -73,7 +73,7 @@ def command(*arguments: str) -> str:
 
 HELP = (command("--help"), command("train", "--help"), command("zoo", "--help"))
 SPEC_ERROR = command("train", "photos", "--output", "run", "--epochs", "0")
-LISTS = (command("zoo", "list"), command("zoo", "show", "resnet50"))
+LISTS = (command("cache", "list"), command("zoo", "list"), command("zoo", "show", "resnet50"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tlkeras.errors import TlkerasError, TlkerasWarning
 
 # Since when the process runs, but for Python's own start.
 BEGUN = time.monotonic()
-_COMMANDS = {name: f"tlkeras.cli.{name}:command" for name in ("train", "evaluate", "predict", "export", "zoo")}
+_COMMANDS = {name: f"tlkeras.cli.{name}:command" for name in ("train", "evaluate", "predict", "export", "zoo", "cache")}
 
 
 @click.group(

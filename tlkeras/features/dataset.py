@@ -61,8 +61,8 @@ def training_set(
         batch_size: Examples a batch at most; the batches of an epoch are of like size.
         seed: Decides order, views and mixup.
         epoch_range: First epoch and the one after the last.
-        mixup: Alpha; each batch is mixed with itself in another order, by a share drawn from Beta(alpha, alpha), and the
-            labels likewise, which are one-hot then. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018;
+        mixup: Alpha; each batch is mixed with itself in another order, by a share drawn from Beta(alpha, alpha), and so
+            are the labels, which are one-hot then. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018;
             between hidden layers: Verma et al., "Manifold Mixup", 2019.
     """
     read, last = _reader(table), len(table) - 1

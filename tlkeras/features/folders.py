@@ -37,7 +37,7 @@ class Folder:
 
     def rows(self) -> int:
         """Counts the rows."""
-        return len({name for path in self.path.glob(f"*{shards.SUFFIX}") for name in shards.names_in(path)})
+        return len({name for path in shards.paths_in(self.path) for name in shards.names_in(path)})
 
     def in_use(self) -> bool:
         """Says whether a process has it open."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlkeras.files import written_aside
+from tlkeras.files import is_leftover, written_aside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +87,11 @@ def _write_all(file, data) -> None:
     data = memoryview(data)
     while data:
         data = data[file.write(data) :]
+
+
+def paths_in(folder: Path) -> list[Path]:
+    """Lists the shards in a folder, in the order in which they were written."""
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if not is_leftover(path))
 
 
 def names_in(path: Path) -> list[str]:

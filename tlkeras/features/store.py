@@ -61,6 +61,7 @@ class Store:
         self._waiting_names: list[str] = []
         self._waiting: list[list[np.ndarray]] = []
         self._sound: set[Path] = set()
+        self._unreadable: set[Path] = set()
         self._look()
 
     def _hold(self) -> None:
@@ -81,12 +82,16 @@ class Store:
         """Reads the headers of all shards; the names in them make the index."""
         self._shards: list[shards.Shard] = []
         self._index: dict[str, int] = {}
-        for path in sorted(self.folder.glob(f"*{shards.SUFFIX}")):
-            shard = shards.read(path, self._kinds)
-            if shard is None:
-                path.unlink(missing_ok=True)
-            else:
-                self._admit(shard)
+        for path in shards.paths_in(self.folder):
+            if path in self._unreadable:
+                continue
+            try:
+                if shard := shards.read(path, self._kinds):
+                    self._admit(shard)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError:
+                self._unreadable.add(path)
 
     def _admit(self, shard: shards.Shard) -> None:
         first = len(self._shards) * PLACES
@@ -109,16 +114,19 @@ class Store:
 
     def _check(self, names: Sequence[str]) -> None:
         needed = {self._index[name] // PLACES for name in names if name in self._index}
-        damaged = False
+        changed = False
         for shard in (self._shards[number] for number in sorted(needed)):
             if shard.path in self._sound:
                 continue
-            if shards.is_sound(shard):
-                self._sound.add(shard.path)
-            else:
+            try:
+                if shards.is_sound(shard):
+                    self._sound.add(shard.path)
+                    continue
                 shard.path.unlink(missing_ok=True)
-                damaged = True
-        if damaged:
+            except OSError:
+                self._unreadable.add(shard.path)
+            changed = True
+        if changed:
             self._look()
             # A row that was also in another shard is there still.
             self._check(names)
