@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
 import hashlib
 import io
 import os
@@ -53,7 +52,7 @@ def check(paths: Sequence[Path], root: Path, progress: Progress | None = None) -
         One outcome for each path, in order.
     """
     memory = _Memory(root)
-    _decoder()
+    decode.get_concrete_function()
     outcomes: list[Checked] = []
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -163,15 +162,9 @@ def _absurd(width: int, height: int) -> str:
     return f"absurd dimensions, {width} x {height}: at most {MAX_PIXELS:,} pixels, {MAX_RATIO} times as long as wide"
 
 
-@functools.cache
-def _decoder():
-    signature = [tf.TensorSpec([], tf.string)]
-    return tf.function(decode, input_signature=signature, autograph=False).get_concrete_function()
-
-
 def _undecodable(kind: str, content: bytes) -> str:
     try:
-        _decoder()(tf.constant(content))
+        decode(tf.constant(content))
     except tf.errors.OpError as error:
         return _damaged(kind, content, error)
     return ""

@@ -28,6 +28,8 @@ def decode_and_resize(image_bytes: tf.Tensor, image_size: int | tuple[int, int])
     return resize(decode(image_bytes), image_size)
 
 
+# Traced once, whoever calls it: its branches take a third of a second.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     """Decodes one JPEG, PNG, BMP or GIF file to uint8 RGB `(height, width, 3)`, upright.
 
@@ -40,7 +42,6 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: When the bytes are no such file, or a damaged one.
     """
-    image_bytes = tf.convert_to_tensor(image_bytes)
     start = tf.strings.substr(image_bytes, 0, 3)
     image = tf.cond(
         start == JPEG,

@@ -25,7 +25,7 @@ from tlkeras.engine.runs import RunFolder
 from tlkeras.engine.solved import Solved, is_solved
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.features import dataset as feature_sets
-from tlkeras.features.prepare import Frozen, choose_way
+from tlkeras.features.prepare import Frozen, Part, choose_way
 from tlkeras.files import written_aside
 from tlkeras.leaving import Leaving
 from tlkeras.spec import RunSpec
@@ -164,8 +164,9 @@ class _Training:
 
     def _train_on_features(self, phase: Phase, frozen: Frozen, views: int) -> None:
         spec, parts, classes = self._spec, self._data.parts, self._data.classes
-        train = frozen.table(parts["train"], classes, spec.augment, views)
-        val = frozen.table(parts["val"], classes)
+        learnt, validated = Part(parts["train"], spec.augment, views), Part(parts["val"])
+        frozen.compute(learnt, validated)
+        train, val = frozen.table(learnt, classes), frozen.table(validated, classes)
         if is_solved(frozen.rest, train, spec, first=not self._progress.phase):
             Solved(self._model, self._folder, self._checkpoint, self._progress, self._console).train(
                 train, val, class_weights(self._data) if spec.class_weights == "balanced" else None

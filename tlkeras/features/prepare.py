@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -30,8 +31,6 @@ from tlkeras.spec import RunSpec
 
 # Views of each image where nobody says how many, and the epochs from which on they are worth their passes.
 _VIEWS, _WORTH = 4, 8
-# Images that an engine is compared with TensorFlow on.
-_COMPARED = 8
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,33 @@ def _stored(features: str) -> str:
     return "float32" if features == "float32" else "float16"
 
 
+@dataclass(frozen=True)
+class Part:
+    """Examples, of each of which there are one or more versions.
+
+    Attributes:
+        examples: The examples.
+        augment: How the versions are made: `none`, `light` or `strong`.
+        views: How many there are of each.
+    """
+
+    examples: Sequence[Example]
+    augment: str = "none"
+    views: int = 1
+
+    @property
+    def versions(self) -> list[tuple[Example, int]]:
+        """Pairs of an example and the number of its version, version after version of each."""
+        return [(example, view) for example in self.examples for view in range(self.views)]
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """Names of the rows of the versions, by the content of the examples."""
+        if self.augment == "none":
+            return [example.sha256 for example in self.examples]
+        return [f"{example.sha256}.{self.augment}.{view}" for example, view in self.versions]
+
+
 class Frozen:
     """The frozen part of a model, computed where it was not computed before; what it gives is good until it is closed.
 
@@ -136,7 +162,7 @@ class Frozen:
             "dtype": _stored(features),
             "engine": engine,
             "precision": "float32" if self._exact else "any",
-            "versions": {**engines.installed(), "tlkeras": __version__},
+            "versions": {"tlkeras": __version__, **_versions(engine)},
             **found.fingerprint(),
         }
         self._forward: engines.Forward | None = None
@@ -151,47 +177,44 @@ class Frozen:
         """The part of the model that takes the rows."""
         return self._split.rest
 
-    def table(
-        self, examples: Sequence[Example], classes: Sequence[str], augment: str = "none", views: int = 1
-    ) -> Table:
-        """Gives the stored features of labelled examples; see `rows`."""
+    def table(self, part: Part, classes: Sequence[str]) -> Table:
+        """Gives the rows of a part that was computed, with its labels."""
         labels = {name: index for index, name in enumerate(classes)}
-        return Table(
-            self.rows(examples, augment, views),
-            np.array([labels[example.label] for example in examples], np.int32),
-            views,
-            self._dtypes,
-            len(classes),
-        )
+        numbers = np.array([labels[example.label] for example in part.examples], np.int32)
+        return Table(self.rows(part), numbers, part.views, self._dtypes, len(classes))
 
-    def rows(self, examples: Sequence[Example], augment: str = "none", views: int = 1) -> Rows:
-        """Gives the rows of examples, view after view of each, and computes those that are missing.
+    def rows(self, part: Part) -> Rows:
+        """Gives the rows of a part that was computed, view after view of each example."""
+        with stages.stage("features"):
+            return self._store.rows(part.names, self._memory)
+
+    def compute(self, *parts: Part) -> None:
+        """Computes the rows of parts that are missing, in one pass for all that are augmented alike.
 
         Raises:
             TlkerasError: The engine cannot compute this model.
         """
-        names = [
-            f"{example.sha256}{f'.{augment}.{view}' if augment != 'none' else ''}"
-            for example in examples
-            for view in range(views)
-        ]
-        with stages.stage("features"):
-            missing = self._store.missing(names)
-        if missing:
-            self._compute([(examples[i // views], i % views, names[i]) for i in missing], augment)
-        self._tell(len(names), len(missing))
-        with stages.stage("features"):
-            return self._store.rows(names, self._memory)
+        computed = 0
+        for augment in sorted({part.augment for part in parts}):
+            alike = [part for part in parts if part.augment == augment]
+            names = [name for part in alike for name in part.names]
+            wanted = [version for part in alike for version in part.versions]
+            with stages.stage("features"):
+                missing = self._store.missing(names)
+            if missing:
+                self._pass([wanted[i] for i in missing], [names[i] for i in missing], augment)
+                computed += len(missing)
+        self._tell(sum(len(part.names) for part in parts), computed)
+        # While the rest trains, its memory is wanted.
+        self._forward = None
 
-    def _compute(self, wanted: Sequence[tuple[Example, int, str]], augment: str) -> None:
-        names = iter([name for _, _, name in wanted])
-        batches = pipeline.view_set([(e, view) for e, view, _ in wanted], self._size, engines.BATCH, augment)
+    def _pass(self, wanted: Sequence[tuple[Example, int]], names: Sequence[str], augment: str) -> None:
+        batches, done = pipeline.view_set(wanted, self._size, engines.BATCH, augment), 0
         with consoles.bar(self._console, "features") as move:
-            done = 0
             for batch in _timed(batches.as_numpy_iterator()):
                 with stages.stage("features"):
                     forward = self._forward or self._choose(batch)
-                    self._store.add(list(itertools.islice(names, len(batch))), forward(batch))
+                    self._store.add(names[done : done + len(batch)], forward(batch))
                 done += len(batch)
                 move(done, len(wanted))
             with stages.stage("features"):
@@ -199,27 +222,43 @@ class Frozen:
 
     def _choose(self, batch: np.ndarray) -> engines.Forward:
         """Chooses the engine, or takes that which computed the rows that are there."""
-        file = self._store.folder / "engine.json"
+        file, frozen = self._store.folder / "engine.json", self._split.frozen
+        graph = _traced(frozen, self._about["weights"] + self._about["signature"])
         try:
             chosen = engines.Engine(**json.loads(file.read_bytes()))
-            self._forward = engines.make(self._split.frozen, chosen, self._store.folder)
+            self._forward = engines.make(graph, chosen, self._store.folder)
         except (OSError, ValueError, TypeError, TlkerasError):
             self._forward = engines.choose(
-                self._split.frozen, self._engine, batch[:_COMPARED], exact=self._exact, folder=self._store.folder
+                frozen, self._engine, batch, graph=graph, exact=self._exact, folder=self._store.folder
             )
-            atomic_write(
-                file, json.dumps({"name": self._forward.engine.name, "precision": self._forward.engine.precision})
-            )
+            atomic_write(file, json.dumps(dataclasses.asdict(self._forward.engine)))
+        self._told = str(self._forward.engine)
+        if parity := self._forward.parity:
+            self._told += f" (against TensorFlow: cosine {parity.cosine:.5f}, error {parity.error:.1e})"
         return self._forward
 
     def _tell(self, rows: int, computed: int) -> None:
-        if not computed:
+        if computed:
+            before = f", {rows - computed:,} before" if rows > computed else ""
+            self._console.print(f"features: {computed:,} computed on {self._told}{before}")
+        else:
             self._console.print(f"features: {rows:,} computed before")
-            return
-        parity = self._forward.parity
-        compared = f" (against TensorFlow: cosine {parity.cosine:.5f}, error {parity.error:.1e})" if parity else ""
-        before = f", {rows - computed:,} before" if rows > computed else ""
-        self._console.print(f"features: {computed:,} computed on {self._forward.engine}{compared}{before}")
+
+
+# The last model that was traced: the test part is computed by the graph of the training part, in another precision.
+_LAST: dict[str, engines.Graph] = {}
+
+
+def _traced(frozen: keras.Model, key: str) -> engines.Graph:
+    if key not in _LAST:
+        _LAST.clear()
+        _LAST[key] = engines.trace(frozen)
+    return _LAST[key]
+
+
+def _versions(engine: str) -> dict[str, str]:
+    """Gives the versions of all that may compute the rows."""
+    return {name: version for name, version in engines.installed().items() if engine in ("auto", name)}
 
 
 def _timed(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -250,6 +289,7 @@ def logits(model: keras.Model, examples: Sequence[Example], *, console: Console)
         return None
     frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=0, console=console)
     with contextlib.closing(frozen):
-        rows = frozen.rows(examples)
+        frozen.compute(part := Part(examples))
+        rows = frozen.rows(part)
         parts = np.split(np.arange(len(rows)), range(engines.BATCH, len(rows), engines.BATCH))
         return np.concatenate([found.rest(given(rows.take(part)), training=False).numpy() for part in parts])

@@ -14,7 +14,7 @@ from tlkeras.features.engines.graphs import Graph, trace
 from tlkeras.features.engines.kinds import Engine, Forward, Parity, Unsupported, installed
 from tlkeras.features.engines.parity import is_near, measure
 
-__all__ = ["BATCH", "Engine", "Forward", "Parity", "choose", "installed", "make"]
+__all__ = ["BATCH", "Engine", "Forward", "Graph", "Parity", "choose", "installed", "make", "trace"]
 
 # Rows in a batch: with more, what a layer computes no longer fits the processor's cache.
 BATCH = 32
@@ -33,7 +33,13 @@ _ROWS = 4
 
 
 def choose(
-    frozen: keras.Model, requested: str, batch: np.ndarray, *, exact: bool = False, folder: Path | None = None
+    frozen: keras.Model,
+    requested: str,
+    batch: np.ndarray,
+    *,
+    graph: Graph | None = None,
+    exact: bool = False,
+    folder: Path | None = None,
 ) -> Forward:
     """Makes the forward pass of a model on the fastest engine that gives what Keras itself gives.
 
@@ -41,6 +47,7 @@ def choose(
         frozen: Functional model of one input; it is left as it is, and what it learns later is not followed.
         requested: `auto`, `tensorflow`, `openvino` or `onnxruntime`.
         batch: What the check is made on: float32 RGB 0..255 `(n, height, width, 3)`, or `(n,)` texts.
+        graph: The model as `trace` gives it, where that was done before.
         exact: float32 only.
         folder: Where a conversion that takes long is kept and found again; None keeps nothing.
 
@@ -52,9 +59,11 @@ def choose(
         raise unknown_name("engine", requested, ["auto", *_NAMES])
     if requested not in ("auto", *installed()):
         raise TlkerasError(f"engine {requested} is not installed: pip install '{kinds.what_to_install(requested)}'")
-    graph = trace(frozen)
-    rows = np.asarray(batch[:_ROWS])
-    reference = _keras(frozen, rows)
+    graph = graph or trace(frozen)
+    if graph.reference is None:
+        rows = np.asarray(batch[:_ROWS])
+        graph.reference = rows, _keras(frozen, rows)
+    rows, reference = graph.reference
     failures = []
     for engine in _candidates(requested, exact):
         try:
@@ -73,8 +82,8 @@ def choose(
     )
 
 
-def make(frozen: keras.Model, engine: Engine, folder: Path | None = None) -> Forward:
-    """Makes the forward pass of a model on an engine that was chosen before, without another check.
+def make(graph: Graph, engine: Engine, folder: Path | None = None) -> Forward:
+    """Makes the forward pass of a traced model on an engine that was chosen before, without another check.
 
     Raises:
         TlkerasError: The engine is not installed any more, or cannot take the model.
@@ -82,7 +91,7 @@ def make(frozen: keras.Model, engine: Engine, folder: Path | None = None) -> For
     if engine.name not in installed():
         raise TlkerasError(f"engine {engine.name} is not installed: pip install '{kinds.what_to_install(engine.name)}'")
     try:
-        return Forward(engine, None, _load(trace(frozen), engine, folder))
+        return Forward(engine, None, _load(graph, engine, folder))
     except Unsupported as failure:
         raise TlkerasError(f"engine {engine} cannot take this model: {in_one_line(failure)}") from failure
 

@@ -24,7 +24,10 @@ class Graph:
         function: Takes the tensor of a batch and gives the list of outputs.
         input_name: Name of the tensor that is fed.
         output_names: Names of the tensors that are fetched, in order.
+        reference: Some rows and what Keras itself gives for them, once an engine was compared with it.
     """
+
+    reference: tuple[np.ndarray, list[np.ndarray]] | None = None
 
     def __init__(self, function: tf.types.experimental.ConcreteFunction):
         self.function = function
