@@ -92,12 +92,17 @@ class Way:
         return [package for package in self.needs if importlib.util.find_spec(package) is None]
 
 
-def _keras(work: Workload, place: Place) -> list:
+def _keras(work: Workload, place: Place, *options: str) -> list:
     script = [sys.executable, PEERS / "keras_tutorial.py"]
     if work.name == "predict":
         return [*script, "predict", place.work / "trained.keras", place.data]
     tuned = ["--unfreeze", "stage6", "stage7", "top", "--learning-rate", _TUNED] if work.tuned else []
-    return [*script, "train", place.work / f"base-{work.image_size}.keras", place.data, *_common(work), *tuned]
+    base = place.work / f"base-{work.image_size}.keras"
+    return [*script, "train", base, place.data, *_common(work), *tuned, *options]
+
+
+def _keras_no_xla(work: Workload, place: Place) -> list:
+    return _keras(work, place, "--no-xla")
 
 
 def _legacy(work: Workload, place: Place) -> list:
@@ -153,6 +158,7 @@ _HAND = ("probe", "cifar", "predict")
 
 WAYS = {
     "keras": Way("Keras tutorial", _keras, ("probe", "tune", "cifar", "predict")),
+    "keras-no-xla": Way("Keras tutorial, XLA switched off", _keras_no_xla, ("probe", "tune", "cifar")),
     "legacy": Way("tf_keras, `hub.KerasLayer`", _legacy, needs=("tf_keras", "tensorflow_hub")),
     "torch": Way("PyTorch", _torch, ("probe", "tune", "cifar")),
     "hand-tensorflow": Way("by hand, TensorFlow", _by_hand("tensorflow", ".keras"), _HAND, ("sklearn",)),

@@ -5,7 +5,7 @@
 
 DATA has `train/` and `test/` with a folder for each class in both. As people do, `fit` validates on the test photos
 each epoch, and `evaluate` has the last word. `--unfreeze` trains the layers with these prefixes as well, but for
-BatchNorm.
+BatchNorm. The guide says nothing of XLA, which Keras then takes; `--no-xla` does without.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--unfreeze", nargs="*", default=[])
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--no-xla", action="store_true")
     given = parser.parse_args()
     keras.utils.set_random_seed(given.seed)
     accuracy = train(given) if given.what == "train" else predict(given)
@@ -64,6 +65,7 @@ def train(given) -> float:
         optimizer=keras.optimizers.Adam(given.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy()],
+        jit_compile=False if given.no_xla else "auto",
     )
     model.fit(training, epochs=given.epochs, validation_data=test, verbose=2)
     return model.evaluate(test, verbose=0)[1]
