@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tlkeras.data.images import decode, decode_and_resize, resize
+from tlkeras.data.images import ALL, decode, decode_and_resize, resize
 
-_as_graph = tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)])
+_as_graph = tf.function(lambda content: decode(content, ALL), input_signature=[tf.TensorSpec([], tf.string)])
 
 
 def decoded(content: bytes) -> np.ndarray:
     """Decodes inside a graph, and makes sure that it is the same outside of one."""
     image = _as_graph(content).numpy()
-    np.testing.assert_array_equal(image, decode(content).numpy())
+    np.testing.assert_array_equal(image, decode(content, ALL).numpy())
     return image.astype(int)
 
 
@@ -135,7 +135,7 @@ def test_box_is_cut_out(picture):
 
 def test_bytes_that_are_no_image_are_refused():
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(b"hello")
+        decode(b"hello", ALL)
 
 
 def test_runs_over_a_batch_in_a_saved_model(tmp_path, picture, encoded):
@@ -149,3 +149,19 @@ def test_runs_over_a_batch_in_a_saved_model(tmp_path, picture, encoded):
     answers = tf.saved_model.load(tmp_path).f(tf.constant(files))
     for file, answer in zip(files, answers, strict=True):
         np.testing.assert_array_equal(answer, decode_and_resize(file, 16))
+
+
+@pytest.mark.parametrize(
+    ("size", "shorter"), [(113, 224), (112, 224), (57, 224), (56, 112), (28, 56), (14, 28), (7, 28)]
+)
+def test_a_jpeg_is_halved_as_long_as_twice_the_size_is_left(flowers, size, shorter):
+    content = tf.io.read_file(str(next(flowers.rglob("*.jpg"))))
+    assert min(decode(content, 2 * size).shape[:2]) == shorter
+
+
+def test_a_halved_jpeg_is_within_a_grey_level(flowers):
+    differences = []
+    for file in sorted(flowers.rglob("*.jpg"))[::40]:
+        content = tf.io.read_file(str(file))
+        differences.append(np.abs(decode_and_resize(content, 56) - resize(decode(content, ALL), 56)).mean())
+    assert 0.1 < np.mean(differences) < 1.0 and max(differences) < 2.0

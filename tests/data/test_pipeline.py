@@ -123,7 +123,7 @@ def test_no_operation_has_state(name):
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int64)])
     def read_one(path, seed):
-        return augment.named(name)(pipeline.decode(tf.io.read_file(path)), SIZE, seed)
+        return augment.named(name)(pipeline.decode(tf.io.read_file(path), 4 * SIZE), SIZE, seed)
 
     ops = ops_in(read_one.get_concrete_function())
     assert {"ReadFile", "DecodeJpeg", "ScaleAndTranslate"} <= ops

@@ -98,7 +98,7 @@ def test_a_linear_head_is_solved(data, tmp_path):
 
 def test_a_solver_for_what_is_not_linear_is_refused(data, tmp_path):
     with pytest.raises(
-        TlkerasError, match="lbfgs solves a linear head .* more than a linear head trains here; take sgd"
+        TlkerasError, match=r"lbfgs solves a linear head .* more than a linear head trains here; take sgd"
     ):
         train(data, tmp_path / "run", {"solver": "lbfgs"}, trainable="top:1")
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tlkeras.data import images
 from tlkeras.data.images import resize
 from tlkeras.errors import unknown_name
+
+# The smallest part that is cut out has about half the sides.
+ENOUGH = 2 * images.ENOUGH
 
 
 def none(image: tf.Tensor, image_size: int, seed: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tlkeras.data import formats
-from tlkeras.data.images import decode
+from tlkeras.data.images import ALL, decode
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import atomic_write
 from tlkeras.weights import cache_folder
@@ -52,7 +52,6 @@ def check(paths: Sequence[Path], root: Path, progress: Progress | None = None) -
         One outcome for each path, in order.
     """
     memory = _Memory(root)
-    decode.get_concrete_function()
     outcomes: list[Checked] = []
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -164,7 +163,7 @@ def _absurd(width: int, height: int) -> str:
 
 def _undecodable(kind: str, content: bytes) -> str:
     try:
-        decode(tf.constant(content))
+        decode(tf.constant(content), ALL)
     except tf.errors.OpError as error:
         return _damaged(kind, content, error)
     return ""

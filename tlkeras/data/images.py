@@ -5,10 +5,16 @@ Core TensorFlow operations only, so that it runs in `tf.data` and inside the sig
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from tlkeras.data import exif
 
+# Pixels of a decoded picture for each that is wanted; with fewer, what shrinks it while decoding is seen.
+ENOUGH = 2
+# More than any side has.
+ALL = 2**31 - 1
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PN"
 
 
@@ -25,12 +31,11 @@ def decode_and_resize(image_bytes: tf.Tensor, image_size: int | tuple[int, int])
     Returns:
         float32 RGB `(height, width, 3)` in 0..255.
     """
-    return resize(decode(image_bytes), image_size)
+    longer = image_size if isinstance(image_size, int) else max(image_size)
+    return resize(decode(image_bytes, ENOUGH * longer), image_size)
 
 
-# Traced once, whoever calls it: its branches take a third of a second.
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor, enough: tf.Tensor) -> tf.Tensor:
     """Decodes one JPEG, PNG, BMP or GIF file to uint8 RGB `(height, width, 3)`, upright.
 
     Grey, palette and CMYK pictures become RGB, 16 bits a channel become 8, an animation gives its first frame, and a
@@ -39,21 +44,42 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
 
     JPEGs are decoded with the accurate transform, which agrees with Pillow bit by bit; TensorFlow's default does not.
 
+    Args:
+        image_bytes: Scalar string.
+        enough: A JPEG may be halved up to three times, as long as its shorter side keeps as many pixels.
+
     Raises:
         tf.errors.InvalidArgumentError: When the bytes are no such file, or a damaged one.
     """
+    return _traced()(tf.convert_to_tensor(image_bytes), tf.convert_to_tensor(enough, tf.int32))
+
+
+@functools.cache
+def _traced() -> tf.types.experimental.ConcreteFunction:
+    """Traces the decoding once for all that call it, from whatever thread: its branches take a third of a second."""
+    signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+    with tf.init_scope():
+        return tf.function(_decode, input_signature=signature, autograph=False).get_concrete_function()
+
+
+def _decode(image_bytes, enough):
     start = tf.strings.substr(image_bytes, 0, 3)
     image = tf.cond(
         start == JPEG,
-        lambda: _decode_jpeg(image_bytes),
+        lambda: _decode_jpeg(image_bytes, enough),
         lambda: tf.cond(start == PNG, lambda: _decode_png(image_bytes), lambda: _decode_other(image_bytes)),
     )
     image.set_shape([None, None, 3])
     return image
 
 
-def _decode_jpeg(image_bytes):
-    image = tf.io.decode_jpeg(image_bytes, channels=3, dct_method="INTEGER_ACCURATE")
+def _decode_jpeg(image_bytes, enough):
+    def shrunk(ratio):
+        return lambda: tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+
+    shorter = tf.reduce_min(tf.io.extract_jpeg_shape(image_bytes)[:2])
+    halvings = tf.reduce_sum(tf.cast(shorter // [2, 4, 8] >= enough, tf.int32))
+    image = tf.switch_case(halvings, [shrunk(ratio) for ratio in (1, 2, 4, 8)])
     orientation = exif.orientation(image_bytes)
     return tf.cond(orientation > 1, lambda: exif.upright(image, orientation), lambda: image)
 

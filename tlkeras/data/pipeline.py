@@ -97,7 +97,9 @@ def view_set(
     size = image_size if isinstance(image_size, int) else image_size[0]
     seeds = tf.constant([[view, int(example.sha256[:12], 16) * 8] for example, view in views], tf.int64)
     inputs = tf.data.Dataset.from_tensor_slices((_inputs([example for example, _ in views]), seeds))
-    images = inputs.map(lambda path, seed: change(decode(tf.io.read_file(path)), size, seed), _PARALLEL)
+    images = inputs.map(
+        lambda path, seed: change(decode(tf.io.read_file(path), augmentations.ENOUGH * size), size, seed), _PARALLEL
+    )
     return images.batch(batch_size).prefetch(_PARALLEL)
 
 
@@ -164,7 +166,7 @@ def training_set(
         index = tf.random.experimental.index_shuffle(position, tf.stack([seed, epoch]), last)
         if image_size is None:
             return inputs[index], labels[index]
-        image = decode(tf.io.read_file(inputs[index]))
+        image = decode(tf.io.read_file(inputs[index]), augmentations.ENOUGH * image_size)
         image_seed = tf.stack([seed * 1_000_003 + epoch, index * 8])
         return change(image, image_size, image_seed), labels[index]
 

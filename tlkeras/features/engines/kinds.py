@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import re
@@ -99,7 +100,10 @@ def has_bfloat16() -> bool:
 
 
 def _versions(distribution: str) -> Iterator[str]:
-    # A build for other hardware has another name and the same modules: onnxruntime-gpu, openvino-nightly.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        yield importlib.metadata.version(distribution)
+    # A build for other hardware has another name and the same modules: onnxruntime-gpu, openvino-nightly. To look
+    # through all that is installed takes a second.
     for package in importlib.metadata.distributions():
         if (package.name or "").lower().startswith(distribution):
             yield package.version
