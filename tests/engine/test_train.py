@@ -20,7 +20,8 @@ def build(data, **settings):
 
 
 def test_two_phases_end_with_the_best_epoch(data, tmp_path):
-    run = tlkeras.train(build(data), data, output=tmp_path / "run", epochs=2, fine_tune="top:1", fine_tune_epochs=1)
+    settings = {"epochs": 2, "fine_tune": "top:1", "fine_tune_epochs": 1, "features": "float32"}
+    run = tlkeras.train(build(data), data, output=tmp_path / "run", **settings)
     history = run.history
     assert history.epoch == [0, 1, 2]
     assert set(history.history) == {"accuracy", "loss", "val_accuracy", "val_loss"}
@@ -91,10 +92,10 @@ def own_data(photo_folder, tmp_path):
 
 @pytest.mark.parametrize("junk", [None, b"junk"])
 def test_an_image_lost_since_the_check_is_named(own_data, tmp_path, junk):
-    run = tlkeras.train(build(own_data), own_data, output=tmp_path / "run", epochs=1)
+    run = tlkeras.train(build(own_data), own_data, output=tmp_path / "run", epochs=1, features="off")
     for part, job in (
         ("test", run.evaluate),
-        ("val", lambda: tlkeras.train(build(own_data), own_data, output=tmp_path / "other", epochs=1)),
+        ("val", lambda: tlkeras.train(build(own_data), own_data, output=tmp_path / "other", epochs=1, features="off")),
     ):
         file = own_data.parts[part][0].path
         file.unlink() if junk is None else file.write_bytes(junk)

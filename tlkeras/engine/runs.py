@@ -50,12 +50,6 @@ class RunFolder:
         return self.model_file.is_file()
 
     @property
-    def is_complete(self) -> bool:
-        """Says whether the run is trained, judged, reported and exported."""
-        made = (self.model_file, self.metrics_of(None), self.report_file)
-        return all(file.is_file() for file in made) and self.newest_export is not None
-
-    @property
     def newest_export(self) -> Path | None:
         """The export with the highest number, or None."""
         return next(reversed(versions(self.exports)), None)

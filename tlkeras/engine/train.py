@@ -134,6 +134,9 @@ class _Training:
             self._progress.next_phase()
         self._checkpoint.restore_best(self._model, self._progress)
         self._synchronize_batch_norm(False)
+        if not self._model.compiled:
+            # Its parts were trained: whoever goes on with it finds it as if it had been trained whole.
+            self._model.compile(**self._how(plans[-1]))
         with stages.stage("save"), written_aside(self._folder.model_file) as aside:
             self._model.save(aside)
 
@@ -253,17 +256,20 @@ class _Training:
             )
 
     def _compile(self, trained: keras.Model, phase: Phase, steps_per_execution: int) -> None:
-        mixed = self._spec.mixup > 0
-        losses = keras.losses.CategoricalCrossentropy if mixed else keras.losses.SparseCategoricalCrossentropy
-        trained.compile(
-            optimizer=_optimizer(self._spec.optimizer, phase.learning_rate),
-            loss=losses(from_logits=True),
-            metrics=["accuracy"],
-            jit_compile=strategy.jit_compile(self._model),
-            steps_per_execution=steps_per_execution,
-        )
+        how = self._how(phase)
+        if self._spec.mixup:
+            how["loss"] = keras.losses.CategoricalCrossentropy(from_logits=True)
+        trained.compile(**how, steps_per_execution=steps_per_execution)
         if self._progress.epochs_of_phase:
             self._checkpoint.restore_optimizer(trained)
+
+    def _how(self, phase: Phase) -> dict:
+        return {
+            "optimizer": _optimizer(self._spec.optimizer, phase.learning_rate),
+            "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "metrics": ["accuracy"],
+            "jit_compile": strategy.jit_compile(self._model),
+        }
 
 
 @contextlib.contextmanager

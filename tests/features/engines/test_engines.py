@@ -43,7 +43,7 @@ def test_each_engine_gives_what_keras_gives(frozen, engine, tmp_path):
     needs(engine.name)
     if engine.precision == "bfloat16":
         needs_bfloat16()
-    forward = engines.make(frozen, engine, tmp_path)
+    forward = engines.make(engines.trace(frozen), engine, tmp_path)
     for count in (5, 1, 9):
         outputs = forward(PICTURES[:count])
         assert [output.dtype for output in outputs] == ["float32", "float32"]
@@ -96,7 +96,7 @@ def test_an_engine_that_is_not_installed(frozen, monkeypatch, name, modules):
     with pytest.raises(TlkerasError, match=f"{name} is not installed: pip install 'tlkeras"):
         engines.choose(frozen, name, PICTURES)
     with pytest.raises(TlkerasError, match="is not installed"):
-        engines.make(frozen, Engine(name, "float32"))
+        engines.make(engines.trace(frozen), Engine(name, "float32"))
 
 
 def test_an_unknown_engine(frozen):
@@ -139,7 +139,7 @@ def test_a_named_engine_that_cannot_take_the_model(name):
     with pytest.raises(TlkerasError, match=f"engine {name} cannot compute .* take engine auto"):
         engines.choose(strings(), name, np.array(["good", "bad"]))
     with pytest.raises(TlkerasError, match=f"engine {name}, float32 cannot take this model"):
-        engines.make(strings(), Engine(name, "float32"))
+        engines.make(engines.trace(strings()), Engine(name, "float32"))
 
 
 def test_a_module_of_tf_hub_stays_with_tensorflow(hub_module):
@@ -150,10 +150,10 @@ def test_a_module_of_tf_hub_stays_with_tensorflow(hub_module):
 
 def test_a_conversion_is_kept_and_found_again(frozen, tmp_path):
     needs("onnxruntime")
-    first = engines.make(frozen, Engine("onnxruntime", "float32"), tmp_path)(PICTURES)
+    first = engines.make(engines.trace(frozen), Engine("onnxruntime", "float32"), tmp_path)(PICTURES)
     (kept,) = tmp_path.iterdir()
     written = kept.stat().st_mtime_ns
-    second = engines.make(frozen, Engine("onnxruntime", "float32"), tmp_path)(PICTURES)
+    second = engines.make(engines.trace(frozen), Engine("onnxruntime", "float32"), tmp_path)(PICTURES)
     assert [*tmp_path.iterdir()] == [kept] and kept.stat().st_mtime_ns == written
     np.testing.assert_array_equal(first[0], second[0])
 
