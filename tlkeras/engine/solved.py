@@ -14,6 +14,7 @@ from tlkeras.errors import TlkerasError
 from tlkeras.features import solver
 from tlkeras.features.dataset import Table
 from tlkeras.heads import ClassLogits
+from tlkeras.leaving import Leaving
 from tlkeras.spec import RunSpec
 
 # Settings that mean something to steps of an optimizer alone; who sets one wants those.
@@ -58,10 +59,16 @@ class Solved:
     """Solves the head of a model, and keeps the outcome as the one epoch of its phase."""
 
     def __init__(
-        self, model: keras.Model, folder: RunFolder, checkpoint: Checkpoint, progress: Progress, console: Console
+        self,
+        model: keras.Model,
+        folder: RunFolder,
+        checkpoint: Checkpoint,
+        progress: Progress,
+        console: Console,
+        told: Leaving,
     ):
         self._model, self._folder, self._checkpoint = model, folder, checkpoint
-        self._progress, self._console = progress, console
+        self._progress, self._console, self._told = progress, console, told
 
     def train(self, train: Table, val: Table, class_weight: dict[int, float] | None) -> None:
         """Puts the solution into the head, unless an earlier process has."""
@@ -70,7 +77,7 @@ class Solved:
         begun = time.monotonic()
         features, labels = _in_float32(train), np.repeat(train.labels, train.views)
         validation = _in_float32(val), val.labels
-        solution = solver.solve(features, labels, validation, class_weight)
+        solution = solver.solve(features, labels, validation, class_weight, self._told.check)
         self._model.get_layer("logits").set_weights([solution.kernel, solution.bias])
         (accuracy, loss), (val_accuracy, val_loss) = solution.figures(features, labels), solution.figures(*validation)
         figures = {"accuracy": accuracy, "loss": loss, "val_accuracy": val_accuracy, "val_loss": val_loss}

@@ -171,7 +171,7 @@ class _Training:
         frozen.compute(learnt, validated)
         train, val = frozen.table(learnt, classes), frozen.table(validated, classes)
         if is_solved(frozen.rest, train, spec, first=not self._progress.phase):
-            Solved(self._model, self._folder, self._checkpoint, self._progress, self._console).train(
+            Solved(self._model, self._folder, self._checkpoint, self._progress, self._console, self._told).train(
                 train, val, class_weights(self._data) if spec.class_weights == "balanced" else None
             )
             return

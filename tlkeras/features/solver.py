@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 # Inverse strengths of the penalty, from strong to weak; features are centred and have a mean squared norm of 1.
-PATH = (0.3, 3.0, 30.0, 300.0, 3000.0, 30000.0)
+PATH = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 # A solution is one where no part of the gradient is larger, or the loss falls by less in a step; or after many steps.
 _GRADIENT, _PROGRESS, _STEPS = 1e-6, 1e-7, 1000
+# Steps between two looks at the validation part, and by how much worse it may be while a penalty is tried.
+_LOOK, _SLACK = 10, 1.02
+# Rows that one thread takes at a time.
+_CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -39,37 +48,49 @@ def solve(
     labels: np.ndarray,
     validation: tuple[np.ndarray, np.ndarray],
     class_weight: dict[int, float] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Solution:
     """Solves multinomial logistic regression with an L2 penalty by L-BFGS, with the penalty that validates best.
 
     The penalties are tried from strong to weak, each from the solution before. The first that validates no better than
-    the one before it ends the search, since weaker ones overfit more.
+    the one before it ends the search, since weaker ones overfit more; it is given up as soon as it validates worse.
 
     Args:
         features: float32 `(count, features)`.
         labels: int `(count,)`, every class among them.
         validation: Features and labels that choose the penalty.
         class_weight: Weight of each class in the loss.
+        check: Called now and then; what it raises ends the search.
     """
     from threadpoolctl import threadpool_limits
 
-    # The products are narrow: threads that wait for each other take twenty times as long as one.
-    with threadpool_limits(1):
-        problem = _Problem(features, labels, class_weight)
+    # The products are narrow: threads of BLAS that wait for each other take twenty times as long as one.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        problem = _Problem(features, labels, class_weight, pool)
         best, tried = None, {}
+
+        def loss() -> float:
+            check()
+            kernel, bias = problem.head()
+            return float(_losses(validation[0] @ kernel + bias, validation[1]).mean())
+
         for strength in PATH:
-            kernel, bias = problem.solve(strength)
-            tried[strength] = float(_losses(validation[0] @ kernel + bias, validation[1]).mean())
+            most = math.inf if best is None else tried[best.strength] * _SLACK
+            problem.solve(strength, lambda most=most: loss() > most)
+            tried[strength] = loss()
             if best is not None and tried[strength] >= tried[best.strength]:
                 break
-            best = Solution(kernel, bias, strength, tried)
+            best = Solution(*problem.head(), strength, tried)
     return best
 
 
 class _Problem:
     """Mean weighted cross-entropy plus `|kernel|^2 / (2 * strength * count)`, of centred and scaled features."""
 
-    def __init__(self, features: np.ndarray, labels: np.ndarray, class_weight: dict[int, float] | None):
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, class_weight: dict[int, float] | None, pool: ThreadPoolExecutor
+    ):
+        self._pool = pool
         self._centre = features.mean(axis=0, dtype=np.float64).astype(np.float32)
         rows = features - self._centre
         self._scale = np.float32(1 / max(float(np.sqrt(np.square(rows).sum(axis=1).mean())), 1e-12))
@@ -82,20 +103,31 @@ class _Problem:
             lengths = np.sqrt(values[kept])
             self._directions = rows.T @ (vectors[:, kept] / lengths)
             rows = vectors[:, kept] * lengths
-        self._rows, self._columns = rows, np.ascontiguousarray(rows.T)
+        self._rows = rows
         self._targets = np.eye(labels.max() + 1, dtype=np.float32)[labels]
         weights = np.ones(len(labels)) if class_weight is None else np.array([class_weight[y] for y in labels])
         self._weights = (weights / len(labels)).astype(np.float32)[:, np.newaxis]
         self._found = np.zeros((rows.shape[1] + 1, self._targets.shape[1]))
 
-    def solve(self, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        """Gives kernel and bias for the features as they were, from the last solution on."""
+    def solve(self, strength: float, give_up: Callable[[], bool]) -> None:
+        """Goes on from the last solution to that of another penalty, or until it is given up."""
         from scipy.optimize import minimize
 
         options = {"maxiter": _STEPS, "gtol": _GRADIENT, "ftol": _PROGRESS, "maxcor": 20}
-        penalty = np.float32(1 / (strength * len(self._rows)))
-        result = minimize(self._value, self._found.ravel(), (penalty,), "L-BFGS-B", jac=True, options=options)
-        self._found = result.x.reshape(self._found.shape)
+        penalty, steps, shape = np.float32(1 / (strength * len(self._rows))), itertools.count(1), self._found.shape
+
+        def look(flat):
+            if next(steps) % _LOOK == 0:
+                self._found = flat.reshape(shape)
+                if give_up():
+                    raise StopIteration
+
+        start = self._found.ravel()
+        result = minimize(self._value, start, (penalty,), "L-BFGS-B", jac=True, callback=look, options=options)
+        self._found = result.x.reshape(shape)
+
+    def head(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gives kernel and bias of the last solution, for the features as they were."""
         kernel, bias = self._found[:-1].astype(np.float32), self._found[-1]
         if self._directions is not None:
             kernel = self._directions @ kernel
@@ -104,16 +136,24 @@ class _Problem:
 
     def _value(self, flat: np.ndarray, penalty: np.float32) -> tuple[float, np.ndarray]:
         found = flat.astype(np.float32).reshape(self._found.shape)
-        kernel = found[:-1]
-        logits = self._rows @ kernel + found[-1]
+        parts = [slice(start, start + _CHUNK) for start in range(0, len(self._rows), _CHUNK)]
+        # In the order of the rows, so that the sums are the same whenever a thread is done.
+        losses, gradients = zip(*self._pool.map(lambda part: self._of_rows(part, found), parts), strict=True)
+        kernel, gradient = found[:-1], np.sum(gradients, axis=0)
+        gradient[:-1] += penalty * kernel
+        value = math.fsum(losses) + 0.5 * float(penalty) * np.square(kernel).sum(dtype=np.float64)
+        return float(value), gradient.astype(np.float64).ravel()
+
+    def _of_rows(self, part: slice, found: np.ndarray) -> tuple[float, np.ndarray]:
+        rows, targets, weights = self._rows[part], self._targets[part], self._weights[part]
+        logits = rows @ found[:-1] + found[-1]
         logits -= logits.max(axis=1, keepdims=True)
         powers = np.exp(logits)
         sums = powers.sum(axis=1, keepdims=True)
-        losses = np.log(sums) - (logits * self._targets).sum(axis=1, keepdims=True)
-        errors = (powers / sums - self._targets) * self._weights
-        gradient = np.concatenate([self._columns @ errors + penalty * kernel, errors.sum(axis=0, keepdims=True)])
-        value = (losses * self._weights).sum(dtype=np.float64) + 0.5 * penalty * np.square(kernel).sum(dtype=np.float64)
-        return float(value), gradient.astype(np.float64).ravel()
+        losses = np.log(sums) - (logits * targets).sum(axis=1, keepdims=True)
+        errors = (powers / sums - targets) * weights
+        gradient = np.concatenate([rows.T @ errors, errors.sum(axis=0, keepdims=True)])
+        return float((losses * weights).sum(dtype=np.float64)), gradient
 
 
 def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
