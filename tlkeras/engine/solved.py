@@ -19,6 +19,8 @@ from tlkeras.spec import RunSpec
 
 # Settings that mean something to steps of an optimizer alone; who sets one wants those.
 _OF_STEPS = ("epochs", "learning_rate", "optimizer", "batch_size", "early_stopping", "dropout")
+# Bytes of features from which on steps get there sooner.
+_LARGE = 50_000_000
 
 
 def is_solved(rest: keras.Model, train: Table, spec: RunSpec, first: bool) -> bool:
@@ -37,6 +39,8 @@ def is_solved(rest: keras.Model, train: Table, spec: RunSpec, first: bool) -> bo
         return False
     defaults = RunSpec()
     if spec.solver == "auto" and any(getattr(spec, name) != getattr(defaults, name) for name in _OF_STEPS):
+        return False
+    if spec.solver == "auto" and train.rows.bytes > _LARGE:
         return False
     reason = _reason_against(rest, train, spec)
     if reason and spec.solver == "lbfgs" and first:
