@@ -24,6 +24,7 @@ from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
 from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
+from tlkeras.features import engines
 from tlkeras.run import DATA, RECIPE, Run, card_of, carry_out, check_fits, record, recorded
 
 
@@ -156,6 +157,7 @@ def _resolved(spec: specs.RunSpec, folder: RunFolder | None = None) -> specs.Run
     """Fills in what a spec leaves to its card and makes paths absolute, so that it means the same from anywhere."""
     card = card_of(spec, folder)
     check_fits(spec, card.task)
+    engines.check_installed(spec.engine)
     size = spec.image_size or (card.input_size if card.task == "image" else 0)
     changes = {"image_size": size}
     if spec.backbone.startswith(hub.SCHEME):

@@ -9,7 +9,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,8 +124,21 @@ class RunSpec:
             wrong.append(f"partial: needs a file of weights. Received: weights {self.weights!r}")
         if self.fine_tune and not _is_trainable(self.fine_tune):
             wrong.append(f"fine_tune: legal is {_TRAINABLE['legal']}. Received: {self.fine_tune!r}")
+        wrong += self._contradictions()
         if wrong:
             raise TlkerasError("\n".join(["the spec is not legal:", *wrong] if len(wrong) > 1 else wrong))
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.features == "off":
+            for name, unused in (("solver", "lbfgs"), ("engine", "openvino"), ("engine", "onnxruntime")):
+                if getattr(self, name) == unused:
+                    yield f"{name}: {unused} works on features that are computed once, and features are off"
+        if self.mixup and (self.features == "off" or "all" in (self.trainable, self.fine_tune)):
+            yield "mixup: mixes the features of a frozen part, and features are off, or nothing is frozen"
+        if self.views and self.augment == "none":
+            yield f"views: are augmented, and augment is none; take light or strong. Received: {self.views}"
+        if self.solver == "lbfgs" and (self.trainable != "head" or self.mixup):
+            yield "solver: lbfgs solves a linear head: it needs trainable head, and no mixup; take auto or sgd"
 
     def _problem(self, item: dataclasses.Field) -> str:
         value, wanted = getattr(self, item.name), _type_of(item)

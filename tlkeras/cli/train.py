@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tlkeras import consoles, zoo
+from tlkeras import consoles, sizes, zoo
 from tlkeras import spec as specs
 from tlkeras.cli import quiet
 from tlkeras.errors import TlkerasError
@@ -106,6 +106,7 @@ def command(
         )
     if not output and not dry_run:
         raise TlkerasError("no run folder named: give --output RUN")
+    sizes.memory_budget(cache_memory)
     if (ray is None) != (workers is None):
         raise TlkerasError("--ray ADDRESS and --workers N go together: where Ray runs, and how many workers it starts")
     if from_bundle:

@@ -137,6 +137,7 @@ class _Training:
         if not self._model.compiled:
             # Its parts were trained: whoever goes on with it finds it as if it had been trained whole.
             self._model.compile(**self._how(plans[-1]))
+            self._model.optimizer.build(self._model.trainable_variables)
         with stages.stage("save"), written_aside(self._folder.model_file) as aside:
             self._model.save(aside)
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from rich.console import Console
 
-from tlkeras import __version__, consoles, stages
+from tlkeras import __version__, consoles, sizes, stages
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import pipeline
 from tlkeras.data.dataset import Example
@@ -92,7 +92,7 @@ def _too_large(found: Split, features: str, rows: int) -> str:
     room = min(limit(), shutil.disk_usage(folder).free // 2)
     if needed <= room:
         return ""
-    return f"the features would take {needed / 1e9:.1f} GB of the {room / 1e9:.1f} GB that the cache has room for"
+    return f"the features would take {sizes.words(needed)}, and the cache has room for {sizes.words(room)}"
 
 
 def _stored(features: str) -> str:
@@ -287,7 +287,7 @@ def logits(model: keras.Model, examples: Sequence[Example], *, console: Console)
     found = split(model)
     if found is None or _too_large(found, "float32", len(examples)):
         return None
-    frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=0, console=console)
+    frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=0, console=console, exact=True)
     with contextlib.closing(frozen):
         frozen.compute(part := Part(examples))
         rows = frozen.rows(part)

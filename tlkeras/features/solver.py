@@ -14,7 +14,7 @@ import numpy as np
 # Inverse strengths of the penalty, from strong to weak; features are centred and have a mean squared norm of 1.
 PATH = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 # A solution is one where no part of the gradient is larger, or the loss falls by less in a step; or after many steps.
-_GRADIENT, _PROGRESS, _STEPS = 1e-6, 1e-7, 1000
+_GRADIENT, _PROGRESS, _STEPS = 1e-6, 1e-7, 200
 # Steps between two looks at the validation part, and by how much worse it may be while a penalty is tried.
 _LOOK, _SLACK = 10, 1.02
 # Rows that one thread takes at a time.

@@ -14,7 +14,7 @@ from tlkeras.features.engines.graphs import Graph, trace
 from tlkeras.features.engines.kinds import Engine, Forward, Parity, Unsupported, installed
 from tlkeras.features.engines.parity import is_near, measure
 
-__all__ = ["BATCH", "Engine", "Forward", "Graph", "Parity", "choose", "installed", "make", "trace"]
+__all__ = ["BATCH", "Engine", "Forward", "Graph", "Parity", "check_installed", "choose", "installed", "make", "trace"]
 
 # Rows in a batch: with more, what a layer computes no longer fits the processor's cache.
 BATCH = 32
@@ -57,8 +57,7 @@ def choose(
     """
     if requested not in ("auto", *_NAMES):
         raise unknown_name("engine", requested, ["auto", *_NAMES])
-    if requested not in ("auto", *installed()):
-        raise TlkerasError(f"engine {requested} is not installed: pip install '{kinds.what_to_install(requested)}'")
+    check_installed(requested)
     graph = graph or trace(frozen)
     if graph.reference is None:
         rows = np.asarray(batch[:_ROWS])
@@ -88,12 +87,21 @@ def make(graph: Graph, engine: Engine, folder: Path | None = None) -> Forward:
     Raises:
         TlkerasError: The engine is not installed any more, or cannot take the model.
     """
-    if engine.name not in installed():
-        raise TlkerasError(f"engine {engine.name} is not installed: pip install '{kinds.what_to_install(engine.name)}'")
+    check_installed(engine.name)
     try:
         return Forward(engine, None, _load(graph, engine, folder))
     except Unsupported as failure:
         raise TlkerasError(f"engine {engine} cannot take this model: {in_one_line(failure)}") from failure
+
+
+def check_installed(name: str) -> None:
+    """Refuses an engine that is not there; `auto` always is.
+
+    Raises:
+        TlkerasError: It is not installed; the message has the pip command.
+    """
+    if name not in ("auto", *installed()):
+        raise TlkerasError(f"engine {name} is not installed: pip install '{kinds.what_to_install(name)}'")
 
 
 def _candidates(requested: str, exact: bool) -> list[Engine]:
@@ -109,6 +117,8 @@ def _candidates(requested: str, exact: bool) -> list[Engine]:
 
 
 def _load(graph: Graph, engine: Engine, folder: Path | None):
+    if engine.name != "tensorflow" and graph.function.inputs[0].dtype == tf.string:
+        raise Unsupported("it takes no texts")
     if engine.name == "openvino":
         return on_openvino.load(graph, engine.precision)
     if engine.name == "onnxruntime":
