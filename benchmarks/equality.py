@@ -2,7 +2,7 @@
 
     python benchmarks/equality.py DATA OUTPUT [OPTION ...]
 
-OPTION is one of `tlkeras train`; dropout and augmentation are off. Prints for 2 and 4 workers and for 2 logical devices
+OPTION is one of `tlkeras train`; dropout, augmentation and stored features are off. Prints for 2 and 4 workers and for 2 logical devices
 the largest relative difference from one process of the losses and accuracies of all epochs, of the figures of the test
 part, and of the weights: of each tensor, the largest difference divided by its largest weight. The last row is one
 process again, whose backbone begins with every weight changed by its last bit: what rounding alone may do.
@@ -37,7 +37,8 @@ def train(way: str, data: str, folder: Path, options: list[str]) -> None:
         options = [*options, "--devices", way]
     if way == "last bit":
         options = [*options, "--weights", str(changed_by_a_bit(folder.parent))]
-    command = [*WAYS[way], *TRAIN, data, "--dropout", "0", "--output", str(folder), "--resume", *options]
+    command = [*WAYS[way], *TRAIN, data, "--dropout", "0", "--features", "off"]
+    command += ["--output", str(folder), "--resume", *options]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 

@@ -15,6 +15,7 @@ from helpers import write_photo
 
 MAIN = [sys.executable, "-c", "from tlkeras.cli import main; main()", "train"]
 SETTINGS = ["--weights=random", "--image-size=32", "--batch-size=8", "--dropout=0", "--epochs=3", "--trainable=top:2"]
+SETTINGS += ["--features=off"]
 
 
 @pytest.fixture(scope="session")
