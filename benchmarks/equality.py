@@ -5,7 +5,7 @@
 OPTION is one of `tlkeras train`; dropout, augmentation and stored features are off. Prints for 2 and 4 workers and for
 2 logical devices the largest relative difference from one process of the losses and accuracies of all epochs, of the
 figures of the test part, and of the weights: of each tensor, the largest difference divided by its largest weight. The
-last row is one process again, whose backbone begins with every weight changed by its last bit: what rounding alone may do.
+last row is one process again, whose backbone begins with every weight changed by its last bit: what rounding may do.
 """
 
 from __future__ import annotations
