@@ -30,18 +30,6 @@ def run(capsys):
     return command
 
 
-@pytest.fixture
-def refusal(capsys):
-    def command(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main(["cache", *arguments])
-        printed = capsys.readouterr().err
-        assert left.value.code == 2 and len(printed.splitlines()) == 1
-        return printed
-
-    return command
-
-
 def open_filled(model, rows=3):
     store = Store.open(ABOUT | {"model": model}, [((500,), "float16")])
     store.add([str(number) for number in range(rows)], [np.zeros((rows, 500))])
@@ -86,16 +74,16 @@ def test_clear_all_but_what_is_in_use(run, home):
 
 
 def test_clear_by_key(run, refusal):
-    assert "nothing is kept in" in refusal("clear", "0")
+    assert "nothing is kept in" in refusal("cache", "clear", "0")
     folder, other = fill("one"), fill("two")
     for key in ("none", "", ".."):
-        assert f"Legal: {folders.all_stores()[0].key}, " in refusal("clear", folder.name, key)
+        assert f"Legal: {folders.all_stores()[0].key}, " in refusal("cache", "clear", folder.name, key)
     assert folder.exists() and run("clear", folder.name[:6], folder.name).count("removed") == 1
     assert other.exists() and not folder.exists()
     twin = other.with_name(f"{other.name[:-1]}{'0' if other.name[-1] != '0' else '1'}")
     other.rename(twin)
     fill("two")
-    assert "several keys begin so" in refusal("clear", other.name[:5])
+    assert "several keys begin so" in refusal("cache", "clear", other.name[:5])
 
 
 def test_folders_that_are_not_whole(run):
@@ -112,7 +100,7 @@ def test_folders_that_are_not_whole(run):
 
 def test_a_limit_that_is_none(refusal, monkeypatch):
     monkeypatch.setenv("TLKERAS_CACHE_LIMIT", "-1GB")
-    assert "TLKERAS_CACHE_LIMIT is a number and B, KB, MB" in refusal("list")
+    assert "TLKERAS_CACHE_LIMIT is a number and B, KB, MB" in refusal("cache", "list")
 
 
 def test_it_starts_without_numpy():

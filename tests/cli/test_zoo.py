@@ -53,20 +53,6 @@ def zoo_command(capsys):
     return command
 
 
-@pytest.fixture
-def refusal(capsys):
-    """Runs a command that a user's mistake ends, and gives its one line."""
-
-    def command(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main(list(map(str, arguments)))
-        printed = capsys.readouterr().err
-        assert left.value.code == 2 and len(printed.splitlines()) == 1
-        return printed
-
-    return command
-
-
 def test_list(zoo_command, mine):
     printed = zoo_command("list", "--card", mine)
     assert len(printed.splitlines()) == len(zoo.cards()) + 2

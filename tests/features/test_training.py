@@ -61,21 +61,24 @@ def test_a_second_run_computes_nothing(data, tmp_path, capsys):
     assert len(told) == 2 and all("computed before" in line and " on " not in line for line in told)
 
 
-def test_ten_more_images_are_ten_more_passes(photo_folder, tmp_path, capsys):
-    folder = tmp_path / "photos"
-    shutil.copytree(photo_folder, folder)
-    moved = [next(iter(sorted(folder.rglob("*.png")))), *sorted(folder.rglob("*.jpg"))[:1]]
-    aside = [(path, path.read_bytes()) for path in moved if path]
+def test_two_more_images_are_two_more_passes(photo_folder, tmp_path, capsys):
+    for part, numbers in (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 10))):
+        for kind in photo_folder.iterdir():
+            files = sorted(kind.iterdir())
+            (tmp_path / "photos" / part / kind.name).mkdir(parents=True)
+            for number in numbers:
+                shutil.copy(files[number], tmp_path / "photos" / part / kind.name)
+    learnt = sorted((tmp_path / "photos" / "train").rglob("*.png"))
+    aside = [(path, path.read_bytes()) for path in learnt[:2]]
     for path, _ in aside:
         path.unlink()
-    train(tlkeras.data.load(str(folder)), tmp_path / "first").evaluate()
+    train(tlkeras.data.load(str(tmp_path / "photos")), tmp_path / "first")
+    assert f"features: {len(learnt) + 4} computed on tensorflow" in capsys.readouterr().out
     for path, content in aside:
         path.write_bytes(content)
-    capsys.readouterr()
-    train(tlkeras.data.load(str(folder)), tmp_path / "second").evaluate()
-    told = capsys.readouterr().out
-    # The parts change with the number of images: what moved into another one is there in another type.
-    assert "before" in told
+    train(tlkeras.data.load(str(tmp_path / "photos")), tmp_path / "second")
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("features"))
+    assert told.startswith("features: 2 computed on ") and told.endswith(f", {len(learnt) + 4} before")
 
 
 def test_the_exact_features_judge_as_the_model_does(data, tmp_path):

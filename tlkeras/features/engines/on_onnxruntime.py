@@ -62,6 +62,7 @@ def _converted(graph: Graph, folder: Path | None) -> bytes:
         with _quiet():
             model, _ = tf2onnx.convert.from_graph_def(graph.definition, opset=_OPSET, **names)
             content = model.SerializeToString()
+    # It has no error of its own for what it cannot convert: these were seen, or are raised in its source.
     except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise Unsupported(f"{type(error).__name__}: {error}") from error
     if kept:
