@@ -1,5 +1,6 @@
 """What is wrong with a file is said before training, in words, and remembered."""
 
+import hashlib
 import os
 import re
 import shutil
@@ -10,7 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlkeras.data.check import check, reason_against
+from tlkeras.data.check import check
+
+
+@pytest.fixture
+def reason_against(tmp_path):
+    def reason(content):
+        path = tmp_path / hashlib.sha256(content).hexdigest()
+        path.write_bytes(content)
+        return check([path], tmp_path)[0].reason
+
+    return reason
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -42,35 +53,35 @@ def png_header(width: int, height: int) -> bytes:
         (png_header(10, 10), "truncated PNG"),
     ],
 )
-def test_reason(content, reason):
+def test_reason(content, reason, reason_against):
     assert re.search(reason, reason_against(content))
 
 
-def test_truncated_files_are_called_so(picture, encoded):
+def test_truncated_files_are_called_so(picture, encoded, reason_against):
     for kind in ("JPEG", "PNG"):
         content = encoded(picture(), kind)
         assert reason_against(content[: len(content) // 2]) == f"truncated {kind}"
 
 
-def test_damaged_pixels_are_found(picture, encoded):
+def test_damaged_pixels_are_found(picture, encoded, reason_against):
     content = bytearray(encoded(picture(), "PNG"))
     content[len(content) // 2] ^= 255
     assert reason_against(bytes(content)).startswith(("damaged PNG", "truncated PNG"))
 
 
 @pytest.mark.parametrize("mode", ["1", "P"])
-def test_bmp_that_tensorflow_misreads_is_left_out(mode, picture, encoded):
+def test_bmp_that_tensorflow_misreads_is_left_out(mode, picture, encoded, reason_against):
     assert "BMP with a palette" in reason_against(encoded(picture().convert(mode), "BMP"))
 
 
-def test_good_files_pass(picture, encoded):
+def test_good_files_pass(picture, encoded, reason_against):
     grey16 = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30))
     good = [encoded(picture(), kind) for kind in ("JPEG", "PNG", "GIF", "BMP")]
     good += [encoded(picture().convert("CMYK")), encoded(grey16, "PNG"), encoded(picture().convert("RGBA"), "PNG")]
     assert [reason_against(content) for content in good] == [""] * len(good)
 
 
-def test_large_photos_pass_without_a_warning():
+def test_large_photos_pass_without_a_warning(reason_against):
     assert "absurd" not in reason_against(png_header(8000, 8000))
 
 
@@ -156,3 +167,15 @@ def test_cache_that_cannot_be_written_is_done_without(make_images, tmp_path, mon
     (tmp_path / "file").touch()
     monkeypatch.setenv("TLKERAS_HOME", str(tmp_path / "file"))
     assert check(sorted((make_images({"a": 2}) / "a").iterdir()), tmp_path)[0].reason == ""
+
+
+def test_small_files_are_judged_each_for_itself(make_images, tmp_path):
+    folder = make_images({"a": 20}) / "a"
+    paths = sorted(folder.iterdir())
+    paths[3].write_bytes(paths[3].read_bytes()[:-40])
+    outcomes = check(paths, tmp_path)
+    assert [i for i, outcome in enumerate(outcomes) if outcome.reason] == [3]
+    assert outcomes[3].reason == "truncated PNG"
+    assert [outcome.sha256 for outcome in outcomes] == [
+        "" if i == 3 else hashlib.sha256(path.read_bytes()).hexdigest() for i, path in enumerate(paths)
+    ]

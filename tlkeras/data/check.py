@@ -16,7 +16,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tlkeras.data import formats
-from tlkeras.data.images import ALL, decode
+from tlkeras.data.images import ALL, decode, decode_all
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import atomic_write
 from tlkeras.weights import cache_folder
@@ -27,6 +27,8 @@ MAX_RATIO = 100
 MAX_BYTES = 2**29
 # Files a task: looking up what is remembered takes less time than a task does.
 _PORTION = 16
+# Bytes of a file whose decoding takes less time than the call that asks for it.
+_SMALL = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,21 @@ def check(paths: Sequence[Path], root: Path, progress: Progress | None = None) -
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             portions = (paths[begin : begin + _PORTION] for begin in range(0, len(paths), _PORTION))
-            for some in pool.map(lambda portion: [memory.outcome(path) for path in portion], portions):
+            for some in pool.map(memory.outcomes, portions):
                 outcomes += some
                 if progress:
                     progress(len(outcomes), len(paths))
     finally:
         memory.keep()
     return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class _Small:
+    """The bytes of a file that is to be decoded together with others, and the key of its outcome."""
+
+    key: tuple[str, str, str]
+    content: bytes
 
 
 class _Memory:
@@ -81,7 +91,13 @@ class _Memory:
         except (OSError, ValueError, csv.Error):
             self._known = {}
 
-    def outcome(self, path: Path) -> Checked:
+    def outcomes(self, paths: Sequence[Path]) -> list[Checked]:
+        found = [self._outcome(path) for path in paths]
+        small = [file for file in found if isinstance(file, _Small)]
+        decoded = iter(_decoded_together([file.content for file in small]))
+        return [self._add(file.key, next(decoded)) if isinstance(file, _Small) else file for file in found]
+
+    def _outcome(self, path: Path) -> Checked | _Small:
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
@@ -91,14 +107,22 @@ class _Memory:
         if not os.access(path, os.R_OK):
             return Checked("", "cannot be read: permission denied")
         key = (str(path), str(status.st_size), str(status.st_mtime_ns))
-        if key not in self._known:
-            try:
-                outcome = _look_at(path, status.st_size)
-            except OSError as error:
-                return Checked("", f"cannot be read: {error.strerror}")
-            self._known[key] = outcome
-            self._added = True
-        return self._known[key]
+        if key in self._known:
+            return self._known[key]
+        if status.st_size > MAX_BYTES:
+            return self._add(key, Checked("", f"absurd size: {status.st_size:,} bytes; at most {MAX_BYTES:,}"))
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return Checked("", f"cannot be read: {error.strerror}")
+        if reason := _before_decoding(content):
+            return self._add(key, Checked("", reason))
+        return _Small(key, content) if len(content) <= _SMALL else self._add(key, _decoded(content))
+
+    def _add(self, key: tuple[str, str, str], outcome: Checked) -> Checked:
+        self._known[key] = outcome
+        self._added = True
+        return outcome
 
     def keep(self) -> None:
         if not self._added:
@@ -121,19 +145,10 @@ def _why_not_there(path: Path, error: OSError | ValueError) -> str:
         return f"cannot be read: {error.strerror}"
 
 
-def _look_at(path: Path, size: int) -> Checked:
-    if size > MAX_BYTES:
-        return Checked("", f"absurd size: {size:,} bytes; at most {MAX_BYTES:,}")
-    content = path.read_bytes()
-    reason = reason_against(content)
-    return Checked("" if reason else hashlib.sha256(content).hexdigest(), reason)
+def _before_decoding(content: bytes) -> str:
+    """Says why the bytes of a file cannot be an image that is used; empty where they may.
 
-
-def reason_against(content: bytes) -> str:
-    """Says why the bytes of a file cannot be used as an image; empty where they can.
-
-    The header is read first, so that a picture of absurd dimensions is never decoded; then the decoder of training and
-    serving has its say, so that what passes here cannot fail there.
+    The header is read first, so that a picture of absurd dimensions is never decoded.
     """
     if not content:
         return "empty: zero bytes"
@@ -151,7 +166,7 @@ def reason_against(content: bytes) -> str:
         return reason
     if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or image.info.get("compression") in (1, 2)):
         return "BMP with a palette or compression, which TensorFlow misreads: convert it to PNG"
-    return _undecodable(kind, content)
+    return ""
 
 
 def _absurd(width: int, height: int) -> str:
@@ -161,12 +176,21 @@ def _absurd(width: int, height: int) -> str:
     return f"absurd dimensions, {width} x {height}: at most {MAX_PIXELS:,} pixels, {MAX_RATIO} times as long as wide"
 
 
-def _undecodable(kind: str, content: bytes) -> str:
+def _decoded(content: bytes) -> Checked:
+    """Has the decoder of training and serving its say, so that what passes here cannot fail there."""
     try:
         decode(tf.constant(content), ALL)
     except tf.errors.OpError as error:
-        return _damaged(kind, content, error)
-    return ""
+        return Checked("", _damaged(formats.sniff(content), content, error))
+    return Checked(hashlib.sha256(content).hexdigest(), "")
+
+
+def _decoded_together(contents: Sequence[bytes]) -> list[Checked]:
+    try:
+        decode_all(contents)
+    except tf.errors.OpError:
+        return [_decoded(content) for content in contents]
+    return [Checked(hashlib.sha256(content).hexdigest(), "") for content in contents]
 
 
 def _damaged(kind: str, content: bytes, error: Exception) -> str:
