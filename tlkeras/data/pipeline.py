@@ -14,7 +14,8 @@ from tlkeras.data import augment as augmentations
 from tlkeras.data.dataset import Example
 from tlkeras.data.images import decode, decode_and_resize
 
-_PARALLEL = tf.data.AUTOTUNE
+# Images that are decoded at a time, and batches that are ready before they are asked for.
+_PARALLEL, _AHEAD = os.cpu_count() or 1, 2
 # All below is written with operations of TensorFlow; to look for `if` and `while` in it takes a second.
 _as_it_is = tf.autograph.experimental.do_not_convert
 
@@ -52,18 +53,26 @@ class Share:
 _ALL = Share()
 
 
+def ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Has the next batches made while one is computed with."""
+    options = tf.data.Options()
+    # The tuner's thread sleeps for seconds, and whoever is done with a set waits for it to wake up.
+    options.autotune.enabled = False
+    return batches.prefetch(_AHEAD).with_options(options)
+
+
 def image_set(
     paths: Sequence[str | os.PathLike], image_size: int | tuple[int, int], batch_size: int
 ) -> tf.data.Dataset:
     """Reads image files in their order, once: batches of float32 images `(batch, height, width, 3)` in 0..255."""
     files = tf.data.Dataset.from_tensor_slices(tf.constant([os.fsencode(path) for path in paths], tf.string))
     read = _as_it_is(lambda path: decode_and_resize(tf.io.read_file(path), image_size))
-    return files.map(read, _PARALLEL).batch(batch_size).prefetch(_PARALLEL)
+    return ahead(files.map(read, _PARALLEL).batch(batch_size))
 
 
 def text_set(texts: Sequence[str], batch_size: int) -> tf.data.Dataset:
     """Gives texts in their order, once: batches of strings `(batch,)`."""
-    return tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(batch_size).prefetch(_PARALLEL)
+    return ahead(tf.data.Dataset.from_tensor_slices(tf.constant(texts, tf.string)).batch(batch_size))
 
 
 def input_set(
@@ -100,7 +109,7 @@ def view_set(
     images = inputs.map(
         lambda path, seed: change(decode(tf.io.read_file(path), augmentations.ENOUGH * size), size, seed), _PARALLEL
     )
-    return images.batch(batch_size).prefetch(_PARALLEL)
+    return ahead(images.batch(batch_size))
 
 
 def evaluation_set(
@@ -124,7 +133,7 @@ def evaluation_set(
             value = decode_and_resize(tf.io.read_file(value), image_size)
         return value, labels[position]
 
-    return _batched(read, *share.layout(len(examples), batch_size)).prefetch(_PARALLEL)
+    return ahead(_batched(read, *share.layout(len(examples), batch_size)))
 
 
 def training_set(
@@ -174,7 +183,7 @@ def training_set(
         return _batched(lambda position: read(epoch, position), *layout)
 
     epochs = tf.data.Dataset.range(*epoch_range).flat_map(_as_it_is(epoch_of))
-    return epochs.prefetch(_PARALLEL)
+    return ahead(epochs)
 
 
 def _batched(read, positions: np.ndarray, slices: np.ndarray) -> tf.data.Dataset:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tlkeras.data.pipeline import Share
+from tlkeras.data.pipeline import Share, ahead
 from tlkeras.features.store import Rows
 
 # Rows of a block that is read at once, and blocks whose rows are mixed with each other.
@@ -45,7 +45,7 @@ def evaluation_set(table: Table, batch_size: int, one_hot: bool = False) -> tf.d
         values, labels = read(positions * table.views), tf.gather(table.labels, positions)
         return values, tf.one_hot(labels, table.classes) if one_hot else labels
 
-    return tf.data.Dataset.range(len(table)).batch(batch_size).map(batch).prefetch(tf.data.AUTOTUNE)
+    return ahead(tf.data.Dataset.range(len(table)).batch(batch_size).map(batch))
 
 
 def training_set(
@@ -93,7 +93,7 @@ def training_set(
         return spans.map(lambda begin, end: batch(epoch, begin, end, order))
 
     epochs = tf.data.Dataset.range(*epoch_range).flat_map(epoch_of)
-    return epochs.prefetch(tf.data.AUTOTUNE)
+    return ahead(epochs)
 
 
 def given(tensors: Sequence):
