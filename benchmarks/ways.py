@@ -192,6 +192,9 @@ WAYS = {
     ),
     "tlkeras-openvino": Way("tlkeras, OpenVINO", _ours("openvino", *_SHORT), _TRAINS, ("openvino",), keeps=True),
     "tlkeras-auto": Way("tlkeras", _ours("auto", *_SHORT), (*_TRAINS, "predict"), keeps=True),
+    "tlkeras-features-off": Way(
+        "tlkeras, all of the model in each epoch", _ours("auto", *_SHORT, "--features", "off"), ("tune",), keeps=True
+    ),
     "tlkeras-tensorflow-all": Way(
         "tlkeras, TensorFlow, with export and report", _ours("tensorflow"), _TRAINS, keeps=True
     ),

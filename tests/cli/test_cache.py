@@ -42,6 +42,11 @@ def fill(model, rows=3):
         return store.folder
 
 
+def test_what_is_no_folder_is_told(refusal, home):
+    (home / "features").write_text("")
+    assert f"{home}/features is no folder, and features are kept in one of that name: move" in refusal("cache", "list")
+
+
 def test_list(run, home):
     assert run("list") == f"0 in {home}/features, 0 B of at most 2.50 GB\n"
     folder = fill("one", 1234)

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -199,6 +200,21 @@ def test_a_killed_process_is_continued():
         assert missing == [] and not list(store.folder.glob(".unfinished-*"))
         taken = store.rows(names_of(*range(printed + 1)), 0).take(np.arange(printed + 1))[0]
         assert np.array_equal(taken[:, 999], np.arange(printed + 1))
+
+
+def test_rows_that_come_slowly_are_written_now_and_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with open_store() as store:
+        for number in range(40):
+            now[0] += 1
+            store.add(names_of(number), values(names_of(number)))
+        assert [len(shards.names_in(path)) for path in shards.paths_in(store.folder)] == [10] * 4
+
+
+def test_a_store_of_nothing_is_not_kept():
+    open_store().close()
+    assert folders.all_stores() == []
 
 
 def test_two_processes_at_once():

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import tlkeras
+from tlkeras import leaving
 from tlkeras.engine import train as engine
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TryAgain
+from tlkeras.features import engines
 from tlkeras.features.folders import all_stores
 
 
@@ -131,3 +133,28 @@ def test_what_has_no_room_runs_in_each_epoch(data, tmp_path, monkeypatch, capsys
     monkeypatch.setenv("TLKERAS_CACHE_LIMIT", "1KB")
     train(data, tmp_path / "run")
     assert "the whole model runs in each epoch: the features would take" in capsys.readouterr().out
+
+
+def test_without_a_place_for_features_the_model_runs_in_each_epoch(data, tmp_path, capsys):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "features").write_text("in the way")
+    train(data, tmp_path / "run").evaluate()
+    assert "the whole model runs in each epoch: features cannot be kept in" in capsys.readouterr().out
+    assert (tmp_path / "home" / "features").read_text() == "in the way"
+
+
+def test_an_extraction_that_is_told_to_leave_keeps_what_it_has(data, tmp_path, monkeypatch, capsys):
+    compute = engines.Forward.__call__
+
+    def told(forward, batch):
+        leaving.ask()
+        return compute(forward, batch)
+
+    monkeypatch.setattr(engines, "BATCH", 4)
+    with monkeypatch.context() as patched, pytest.raises(TryAgain):
+        patched.setattr(engines.Forward, "__call__", told)
+        train(data, tmp_path / "run")
+    (store,) = all_stores()
+    assert store.rows() == 4
+    train(data, tmp_path / "run", {"resume": True})
+    assert ", 4 before" in capsys.readouterr().out

@@ -169,7 +169,7 @@ class _Training:
     def _train_on_features(self, phase: Phase, frozen: Frozen, views: int) -> None:
         spec, parts, classes = self._spec, self._data.parts, self._data.classes
         learnt, validated = Part(parts["train"], spec.augment, views), Part(parts["val"])
-        frozen.compute(learnt, validated)
+        frozen.compute(learnt, validated, check=self._told.check)
         train, val = frozen.table(learnt, classes), frozen.table(validated, classes)
         if is_solved(frozen.rest, train, spec, first=not self._progress.phase):
             Solved(self._model, self._folder, self._checkpoint, self._progress, self._console, self._told).train(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlkeras import sizes
+from tlkeras.errors import TlkerasError
 from tlkeras.features import shards
 from tlkeras.files import UNFINISHED, locked, remove_leftovers
 from tlkeras.places import cache_folder
@@ -68,14 +69,20 @@ def limit() -> int:
 
 
 def all_stores() -> list[Folder]:
-    """Lists all stores, that which was used last first."""
+    """Lists all stores, that which was used last first.
+
+    Raises:
+        TlkerasError: Something else lies where they are kept.
+    """
+    if root().exists() and not root().is_dir():
+        raise TlkerasError(f"{root()} is no folder, and features are kept in one of that name: move it away")
     paths = root().iterdir() if root().is_dir() else ()
-    found = [_folder(path) for path in paths if re.fullmatch("[0-9a-f]{24}", path.name) and not path.is_symlink()]
+    found = [look(path) for path in paths if re.fullmatch("[0-9a-f]{24}", path.name) and not path.is_symlink()]
     return sorted((folder for folder in found if folder), key=lambda folder: (-folder.used, folder.key))
 
 
-def _folder(path: Path) -> Folder | None:
-    """Looks at a folder that others may write to or remove meanwhile."""
+def look(path: Path) -> Folder | None:
+    """Looks at the folder of a store that others may write to or remove meanwhile; None where it is gone."""
     total, used = 0, 0.0
     try:
         with os.scandir(path) as entries:

@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -22,11 +22,10 @@ from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError
 from tlkeras.features import engines
 from tlkeras.features.dataset import Table, given
-from tlkeras.features.folders import limit
+from tlkeras.features.folders import limit, root
 from tlkeras.features.frontier import Split, split
 from tlkeras.features.store import Rows, Store
 from tlkeras.files import atomic_write
-from tlkeras.places import cache_folder
 from tlkeras.spec import RunSpec
 
 # Views of each image where nobody says how many, and the epochs from which on they are worth their passes.
@@ -78,21 +77,23 @@ def _way(model: keras.Model, spec: RunSpec, epochs: int, train: int, others: int
     if found is None:
         return Way(None, reason="nothing before the first layer that trains is frozen")
     views = 1 if spec.augment == "none" else spec.views or _VIEWS
-    if reason := _too_large(found, spec.features, train * views + others):
+    if reason := _why_not_kept(found, spec.features, train * views + others):
         return Way(None, reason=reason)
     return Way(found, views)
 
 
-def _too_large(found: Split, features: str, rows: int) -> str:
+def _why_not_kept(found: Split, features: str, rows: int) -> str:
     shapes = [tensor.shape[1:] for tensor in found.frozen.outputs]
     if any(side is None for shape in shapes for side in shape):
         return "what crosses the frontier has no fixed size"
-    needed = rows * sum(math.prod(shape) for shape in shapes) * np.dtype(_stored(features)).itemsize
-    folder = next(path for path in (cache_folder(), *cache_folder().parents) if path.exists())
-    room = min(limit(), shutil.disk_usage(folder).free // 2)
-    if needed <= room:
-        return ""
-    return f"the features would take {sizes.words(needed)}, and the cache has room for {sizes.words(room)}"
+    try:
+        root().mkdir(parents=True, exist_ok=True)
+        room = min(limit(), shutil.disk_usage(root()).free // 2)
+    except OSError as error:
+        return f"features cannot be kept in {root()}: {error.strerror}"
+    needed = rows * sum(map(math.prod, shapes)) * np.dtype(_stored(features)).itemsize
+    too_large = f"the features would take {sizes.words(needed)}, and the cache has room for {sizes.words(room)}"
+    return too_large if needed > room else ""
 
 
 def _stored(features: str) -> str:
@@ -162,7 +163,8 @@ class Frozen:
             "dtype": _stored(features),
             "engine": engine,
             "precision": "float32" if self._exact else "any",
-            "versions": {"tlkeras": __version__, **_versions(engine)},
+            "versions": {"tlkeras": __version__}
+            | {name: version for name, version in engines.installed().items() if engine in ("auto", name)},
             **found.fingerprint(),
         }
         self._forward: engines.Forward | None = None
@@ -188,8 +190,12 @@ class Frozen:
         with stages.stage("features"):
             return self._store.rows(part.names, self._memory)
 
-    def compute(self, *parts: Part) -> None:
+    def compute(self, *parts: Part, check: Callable[[], None] = lambda: None) -> None:
         """Computes the rows of parts that are missing, in one pass for all that are augmented alike.
+
+        Args:
+            parts: The parts.
+            check: Called after each batch; what it raises ends the pass.
 
         Raises:
             TlkerasError: The engine cannot compute this model.
@@ -202,13 +208,13 @@ class Frozen:
             with stages.stage("features"):
                 missing = self._store.missing(names)
             if missing:
-                self._pass([wanted[i] for i in missing], [names[i] for i in missing], augment)
+                self._pass([wanted[i] for i in missing], [names[i] for i in missing], augment, check)
                 computed += len(missing)
         self._tell(sum(len(part.names) for part in parts), computed)
         # While the rest trains, its memory is wanted.
         self._forward = None
 
-    def _pass(self, wanted: Sequence[tuple[Example, int]], names: Sequence[str], augment: str) -> None:
+    def _pass(self, wanted: Sequence[tuple[Example, int]], names: Sequence[str], augment: str, check) -> None:
         batches, done = pipeline.view_set(wanted, self._size, engines.BATCH, augment), 0
         with consoles.bar(self._console, "features") as move:
             for batch in _timed(batches.as_numpy_iterator()):
@@ -217,6 +223,7 @@ class Frozen:
                     self._store.add(names[done : done + len(batch)], forward(batch))
                 done += len(batch)
                 move(done, len(wanted))
+                check()
             with stages.stage("features"):
                 self._store.flush()
 
@@ -256,11 +263,6 @@ def _traced(frozen: keras.Model, key: str) -> engines.Graph:
     return _LAST[key]
 
 
-def _versions(engine: str) -> dict[str, str]:
-    """Gives the versions of all that may compute the rows."""
-    return {name: version for name, version in engines.installed().items() if engine in ("auto", name)}
-
-
 def _timed(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """Takes the time that is spent waiting for images to be decoded."""
     while True:
@@ -285,7 +287,7 @@ def logits(model: keras.Model, examples: Sequence[Example], *, console: Console)
         None where nothing is frozen, or it cannot be stored.
     """
     found = split(model)
-    if found is None or _too_large(found, "float32", len(examples)):
+    if found is None or _why_not_kept(found, "float32", len(examples)):
         return None
     frozen = Frozen(found, model, engine="tensorflow", features="float32", memory=0, console=console, exact=True)
     with contextlib.closing(frozen):

@@ -19,8 +19,8 @@ from tlkeras.files import atomic_write, held, locked, remove_leftovers
 
 __all__ = ["Rows", "Store"]
 
-# Bytes of rows in a shard: what a killed extraction computes again at most.
-_SHARD = 32 * 2**20
+# Bytes of rows in a shard, and the seconds in which they are gathered: what a killed extraction computes again at most.
+_SHARD, _SECONDS = 32 * 2**20, 10
 
 
 class Store:
@@ -60,6 +60,7 @@ class Store:
             atomic_write(self.folder / folders.ABOUT, text)
         self._waiting_names: list[str] = []
         self._waiting: list[list[np.ndarray]] = []
+        self._written = time.monotonic()
         self._sound: set[Path] = set()
         self._unreadable: set[Path] = set()
         self._look()
@@ -132,7 +133,7 @@ class Store:
             self._check(names)
 
     def add(self, names: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
-        """Adds rows; they are written as soon as there are some 32 MB.
+        """Adds rows; they are written as soon as there are some 32 MB, or the last were written ten seconds ago.
 
         Args:
             names: One name a row.
@@ -153,7 +154,7 @@ class Store:
             self._waiting.append(
                 [_stored(array[part], dtype) for array, (_, dtype) in zip(arrays, self._kinds, strict=True)]
             )
-            if len(self._waiting_names) * row >= _SHARD:
+            if len(self._waiting_names) * row >= _SHARD or time.monotonic() - self._written >= _SECONDS:
                 self.flush()
 
     def flush(self) -> None:
@@ -167,7 +168,7 @@ class Store:
             path = self.folder / f"{time.time_ns():016x}-{uuid.uuid4().hex[:12]}{shards.SUFFIX}"
             parts = list(zip(*self._waiting, strict=True))
             shard = shards.write(path, self._waiting_names, parts, self._kinds)
-            self._waiting_names, self._waiting = [], []
+            self._waiting_names, self._waiting, self._written = [], [], time.monotonic()
             self._sound.add(path)
             self._admit(shard)
         folders.keep_within(self._limit)
@@ -190,11 +191,13 @@ class Store:
         return Rows(self._shards, places, self._kinds, memory)
 
     def close(self) -> None:
-        """Writes what was added and lets go of the folder."""
+        """Writes what was added and lets go of the folder, which goes as well where nothing is in it."""
         try:
             self.flush()
         finally:
             self._held.close()
+            if not shards.paths_in(self.folder) and (empty := folders.look(self.folder)):
+                folders.remove(empty)
 
     def __enter__(self) -> Store:
         return self
