@@ -145,6 +145,11 @@ def _why_not_there(path: Path, error: OSError | ValueError) -> str:
         return f"cannot be read: {error.strerror}"
 
 
+def reason_against(content: bytes) -> str:
+    """Says why the bytes of a file cannot be used as an image; empty where they can."""
+    return _before_decoding(content) or _decoded(content).reason
+
+
 def _before_decoding(content: bytes) -> str:
     """Says why the bytes of a file cannot be an image that is used; empty where they may.
 
