@@ -24,7 +24,7 @@ from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
 from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
-from tlkeras.features import engines
+from tlkeras.features import engines, folders
 from tlkeras.run import DATA, RECIPE, Run, card_of, carry_out, check_fits, record, recorded
 
 
@@ -158,6 +158,7 @@ def _resolved(spec: specs.RunSpec, folder: RunFolder | None = None) -> specs.Run
     card = card_of(spec, folder)
     check_fits(spec, card.task)
     engines.check_installed(spec.engine)
+    folders.limit()
     size = spec.image_size or (card.input_size if card.task == "image" else 0)
     changes = {"image_size": size}
     if spec.backbone.startswith(hub.SCHEME):

@@ -275,7 +275,7 @@ def carry_out(
         if data.excluded:
             console.print(f"what was left out is listed in {folder.path / 'excluded.csv'}")
     hub.keep(model, folder.path)
-    engine.fit(model, data, spec, folder, console)
+    engine.fit(model, data, spec, folder, console, cache_memory)
     run = Run(folder.path)
     run.model, run.data = model, data
     return run

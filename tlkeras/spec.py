@@ -135,6 +135,8 @@ class RunSpec:
                     yield f"{name}: {unused} works on features that are computed once, and features are off"
         if self.mixup and (self.features == "off" or "all" in (self.trainable, self.fine_tune)):
             yield "mixup: mixes the features of a frozen part, and features are off, or nothing is frozen"
+        if self.views and self.features == "off":
+            yield "views: are kept as features, and features are off"
         if self.views and self.augment == "none":
             yield f"views: are augmented, and augment is none; take light or strong. Received: {self.views}"
         if self.solver == "lbfgs" and (self.trainable != "head" or self.mixup):

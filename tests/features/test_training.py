@@ -9,6 +9,8 @@ import pytest
 import tlkeras
 from tlkeras import leaving
 from tlkeras.engine import train as engine
+from tlkeras.engine.callbacks import KeepEpoch
+from tlkeras.engine.checkpoint import Checkpoint
 from tlkeras.errors import TlkerasError, TryAgain
 from tlkeras.features import engines
 from tlkeras.features.folders import all_stores
@@ -158,3 +160,57 @@ def test_an_extraction_that_is_told_to_leave_keeps_what_it_has(data, tmp_path, m
     assert store.rows() == 4
     train(data, tmp_path / "run", {"resume": True})
     assert ", 4 before" in capsys.readouterr().out
+
+
+def test_what_was_begun_with_steps_is_not_solved_afterwards(data, tmp_path, monkeypatch):
+    """The way depends on the room in the cache and on the devices, which a continued run may find otherwise."""
+    settings = {"solver": "auto", "epochs": 10}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setenv("TLKERAS_CACHE_LIMIT", "1KB")
+        patched.setattr(KeepEpoch, "on_epoch_end", _interrupted_after(2, KeepEpoch.on_epoch_end))
+        train(data, tmp_path / "run", settings)
+    assert len(train(data, tmp_path / "run", {**settings, "resume": True}).history.epoch) == 10
+
+
+def _interrupted_after(epochs, method):
+    def end(self, epoch, logs=None):
+        method(self, epoch, logs)
+        if epoch + 1 == epochs:
+            raise KeyboardInterrupt
+
+    return end
+
+
+def test_what_was_solved_is_not_trained_further(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Checkpoint, "restore_best", _interrupt)
+        train(data, tmp_path / "run", {"solver": "auto", "epochs": 10})
+    monkeypatch.setenv("TLKERAS_CACHE_LIMIT", "1KB")
+    run = train(data, tmp_path / "run", {"solver": "auto", "epochs": 10, "resume": True})
+    assert len(run.history.epoch) == 1
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_solution_cannot_be_had_without_memory_or_features(data, tmp_path, monkeypatch):
+    with pytest.raises(TlkerasError, match="the features do not fit into memory; take sgd"):
+        train(data, tmp_path / "small", {"solver": "lbfgs", "cache_memory": "1B"})
+    monkeypatch.setenv("TLKERAS_CACHE_LIMIT", "1KB")
+    with pytest.raises(TlkerasError, match=r"lbfgs solves .* the features would take"):
+        train(data, tmp_path / "none", {"solver": "lbfgs"})
+
+
+def test_an_engine_that_cannot_have_computed_the_rows_is_not_believed(data, tmp_path, capsys):
+    for told in ('{"name": "nonsense"}', '{"name": "tensorflow", "precision": "int8"}', "null"):
+        train(data, tmp_path / "first", {"epochs": 1})
+        (store,) = all_stores()
+        (store.path / "engine.json").write_text(told)
+        for path in store.path.glob("*.rows"):
+            path.unlink()
+        capsys.readouterr()
+        train(data, tmp_path / "second", {"epochs": 1})
+        assert "against TensorFlow" in capsys.readouterr().out
+        shutil.rmtree(tmp_path / "first")
+        shutil.rmtree(tmp_path / "second")

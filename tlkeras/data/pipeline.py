@@ -15,7 +15,8 @@ from tlkeras.data.dataset import Example
 from tlkeras.data.images import decode, decode_and_resize
 
 # Images that are decoded at a time, and batches that are ready before they are asked for.
-_PARALLEL, _AHEAD = os.cpu_count() or 1, 2
+_PARALLEL = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_AHEAD = 2
 # All below is written with operations of TensorFlow; to look for `if` and `while` in it takes a second.
 _as_it_is = tf.autograph.experimental.do_not_convert
 

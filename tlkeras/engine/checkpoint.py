@@ -25,6 +25,7 @@ class Progress:
         best_loss: That loss.
         waited: Epochs of this phase since its validation loss was last at its lowest.
         phase_best: Lowest validation loss of this phase.
+        is_solved: Whether the phase in work was solved, so that its one epoch is its last.
     """
 
     phase: int = 0
@@ -33,6 +34,7 @@ class Progress:
     best_loss: float = float("inf")
     waited: int = 0
     phase_best: float = float("inf")
+    is_solved: bool = False
 
     def add(self, row: dict) -> None:
         """Adds the row of an epoch, a dictionary with `epoch`, `phase` and `val_loss`. A loss of NaN is never best."""
@@ -56,7 +58,7 @@ class Progress:
 
     def next_phase(self) -> None:
         """Leaves the phase: the next begins with a wait of its own."""
-        self.phase, self.waited, self.phase_best = self.phase + 1, 0, float("inf")
+        self.phase, self.waited, self.phase_best, self.is_solved = self.phase + 1, 0, float("inf"), False
 
 
 class Checkpoint:

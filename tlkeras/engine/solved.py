@@ -43,9 +43,19 @@ def is_solved(rest: keras.Model, train: Table, spec: RunSpec, first: bool) -> bo
     if spec.solver == "auto" and train.rows.bytes > _LARGE:
         return False
     reason = _reason_against(rest, train, spec)
-    if reason and spec.solver == "lbfgs" and first:
-        raise TlkerasError(f"solver: lbfgs solves a linear head on features in memory, and {reason}; take sgd")
+    if reason:
+        refuse_steps(spec, reason, first)
     return not reason
+
+
+def refuse_steps(spec: RunSpec, reason: str, first: bool) -> None:
+    """Refuses to take steps in the first phase instead of a solution that was asked for.
+
+    Raises:
+        TlkerasError: One was.
+    """
+    if spec.solver == "lbfgs" and first:
+        raise TlkerasError(f"solver: lbfgs solves a linear head on features in memory, and {reason}; take sgd")
 
 
 def _reason_against(rest: keras.Model, train: Table, spec: RunSpec) -> str:
@@ -75,9 +85,7 @@ class Solved:
         self._progress, self._console, self._told = progress, console, told
 
     def train(self, train: Table, val: Table, class_weight: dict[int, float] | None) -> None:
-        """Puts the solution into the head, unless an earlier process has."""
-        if self._progress.epochs_of_phase:
-            return
+        """Puts the solution into the head."""
         begun = time.monotonic()
         features, labels = _in_float32(train), np.repeat(train.labels, train.views)
         validation = _in_float32(val), val.labels
@@ -86,6 +94,7 @@ class Solved:
         (accuracy, loss), (val_accuracy, val_loss) = solution.figures(features, labels), solution.figures(*validation)
         figures = {"accuracy": accuracy, "loss": loss, "val_accuracy": val_accuracy, "val_loss": val_loss}
         self._progress.add({"epoch": len(self._progress.epochs) + 1, "phase": self._progress.phase + 1, **figures})
+        self._progress.is_solved = True
         self._checkpoint.save(self._model, None, self._progress)
         self._folder.write_history(self._progress.epochs)
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())

@@ -22,7 +22,7 @@ from tlkeras.engine.callbacks import KeepEpoch, LeaveWhenTold, ShowEpoch
 from tlkeras.engine.checkpoint import Checkpoint
 from tlkeras.engine.idle import Waiting
 from tlkeras.engine.runs import RunFolder
-from tlkeras.engine.solved import Solved, is_solved
+from tlkeras.engine.solved import Solved, is_solved, refuse_steps
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.features import dataset as feature_sets
 from tlkeras.features.prepare import Frozen, Part, choose_way
@@ -150,8 +150,12 @@ class _Training:
         parts, stage = self._data.parts, "head" if phase.trainable == "head" else "fine-tune"
         way = choose_way(self._model, self._spec, phase.epochs, len(parts["train"]), len(parts["val"]))
         self._checkpoint.begin(self._model, way.split.rest if way.split else self._model)
+        # The process may have died when the phase was at its end.
+        if self._progress.is_solved:
+            return
         with stages.stage(stage), self._readable():
             if way.split is None:
+                refuse_steps(self._spec, way.reason, first=not self._progress.phase)
                 self._console.print(f"the whole model runs in each epoch: {way.reason}")
                 self._fit(phase, self._model, *self._images())
                 return
@@ -171,7 +175,8 @@ class _Training:
         learnt, validated = Part(parts["train"], spec.augment, views), Part(parts["val"])
         frozen.compute(learnt, validated, check=self._told.check)
         train, val = frozen.table(learnt, classes), frozen.table(validated, classes)
-        if is_solved(frozen.rest, train, spec, first=not self._progress.phase):
+        # What was begun with steps goes on with steps.
+        if not self._progress.epochs_of_phase and is_solved(frozen.rest, train, spec, not self._progress.phase):
             Solved(self._model, self._folder, self._checkpoint, self._progress, self._console, self._told).train(
                 train, val, class_weights(self._data) if spec.class_weights == "balanced" else None
             )

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def _way(model: keras.Model, spec: RunSpec, epochs: int, train: int, others: int
         return Way(None, reason="features are off")
     if model.distribute_strategy.num_replicas_in_sync > 1:
         return Way(None, reason="several devices compute the frozen part in every epoch")
-    if spec.augment != "none" and not spec.views and epochs < _WORTH:
+    if spec.augment != "none" and not spec.views and not spec.mixup and epochs < _WORTH:
         return Way(None, reason=f"{epochs} epochs of new augmentations are computed as they come")
     found = split(model)
     if found is None:
@@ -91,6 +92,8 @@ def _why_not_kept(found: Split, features: str, rows: int) -> str:
         room = min(limit(), shutil.disk_usage(root()).free // 2)
     except OSError as error:
         return f"features cannot be kept in {root()}: {error.strerror}"
+    if not os.access(root(), os.W_OK):
+        return f"features cannot be kept in {root()}: it cannot be written to"
     needed = rows * sum(map(math.prod, shapes)) * np.dtype(_stored(features)).itemsize
     too_large = f"the features would take {sizes.words(needed)}, and the cache has room for {sizes.words(room)}"
     return too_large if needed > room else ""
@@ -233,6 +236,8 @@ class Frozen:
         graph = _traced(frozen, self._about["weights"] + self._about["signature"])
         try:
             chosen = engines.Engine(**json.loads(file.read_bytes()))
+            if chosen not in engines.candidates(self._engine, self._exact):
+                raise ValueError(chosen)
             self._forward = engines.make(graph, chosen, self._store.folder)
         except (OSError, ValueError, TypeError, TlkerasError):
             self._forward = engines.choose(
@@ -274,9 +279,7 @@ def _timed(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def logits(model: keras.Model, examples: Sequence[Example], *, console: Console) -> np.ndarray | None:
-    """Gives the logits `(count, classes)` of a model in float32; what is frozen of it is computed once for each image.
-
-    Both parts are computed by TensorFlow in float32.
+    """Gives the logits `(count, classes)`, by TensorFlow in float32; what is frozen is computed once for each image.
 
     Args:
         model: Computes in float32 throughout.

@@ -1,4 +1,5 @@
 import importlib.util
+import os
 
 import keras
 import numpy as np
@@ -156,6 +157,10 @@ def test_a_conversion_is_kept_and_found_again(frozen, tmp_path):
     second = engines.make(engines.trace(frozen), Engine("onnxruntime", "float32"), tmp_path)(PICTURES)
     assert [*tmp_path.iterdir()] == [kept] and kept.stat().st_mtime_ns == written
     np.testing.assert_array_equal(first[0], second[0])
+    whole = kept.stat().st_size
+    os.truncate(kept, whole // 2)
+    engines.make(engines.trace(frozen), Engine("onnxruntime", "float32"), tmp_path)
+    assert kept.stat().st_size > whole // 2
 
 
 def test_an_output_without_features_is_no_failure():

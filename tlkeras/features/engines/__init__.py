@@ -14,7 +14,8 @@ from tlkeras.features.engines.graphs import Graph, trace
 from tlkeras.features.engines.kinds import Engine, Forward, Parity, Unsupported, installed
 from tlkeras.features.engines.parity import is_near, measure
 
-__all__ = ["BATCH", "Engine", "Forward", "Graph", "Parity", "check_installed", "choose", "installed", "make", "trace"]
+__all__ = ["BATCH", "Engine", "Forward", "Graph", "Parity", "candidates", "check_installed", "choose", "installed"]
+__all__ += ["make", "trace"]
 
 # Rows in a batch: with more, what a layer computes no longer fits the processor's cache.
 BATCH = 32
@@ -64,7 +65,7 @@ def choose(
         graph.reference = rows, _keras(frozen, rows)
     rows, reference = graph.reference
     failures = []
-    for engine in _candidates(requested, exact):
+    for engine in candidates(requested, exact):
         try:
             run = _load(graph, engine, folder)
         except Unsupported as failure:
@@ -104,7 +105,8 @@ def check_installed(name: str) -> None:
         raise TlkerasError(f"engine {name} is not installed: pip install '{kinds.what_to_install(name)}'")
 
 
-def _candidates(requested: str, exact: bool) -> list[Engine]:
+def candidates(requested: str, exact: bool) -> list[Engine]:
+    """Lists what `choose` tries for a request, the fastest first; float32 alone where it is to be exact."""
     has_gpu = bool(tf.config.list_physical_devices("GPU"))
     if has_gpu and requested in ("auto", "tensorflow"):
         return [Engine("tensorflow")]

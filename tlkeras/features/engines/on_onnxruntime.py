@@ -36,23 +36,31 @@ def load(graph: Graph, precision: str, folder: Path | None) -> Callable[[np.ndar
         from onnxruntime.capi import onnxruntime_pybind11_state as states
     except (ImportError, OSError) as error:
         raise Unsupported(str(error)) from error
-    model = _converted(graph, folder)
     failures = (states.Fail, states.InvalidArgument, states.InvalidGraph, states.InvalidProtobuf)
     failures = (*failures, states.NotImplemented, states.RuntimeException)
+    message = graph.serialized()
+    kept = folder and folder / f"{hashlib.sha256(message).hexdigest()[:32]}-{_OPSET}.onnx"
+
+    def start(model):
+        return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
     try:
-        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    except failures as error:
-        raise Unsupported(str(error)) from error
+        session = start(kept.read_bytes() if kept else b"")
+    except (*failures, OSError):
+        # Nothing is kept, or it is damaged.
+        model = _converted(graph)
+        try:
+            session = start(model)
+        except failures as error:
+            raise Unsupported(str(error)) from error
+        if kept:
+            atomic_write(kept, model)
     # The names alone: with the graph, all weights would be kept once more.
     given, outputs = graph.input_name, graph.output_names
     return lambda batch: session.run(outputs, {given: np.asarray(batch, np.float32)})
 
 
-def _converted(graph: Graph, folder: Path | None) -> bytes:
-    message = graph.serialized()
-    kept = folder and folder / f"{hashlib.sha256(message).hexdigest()[:32]}-{_OPSET}.onnx"
-    if kept and kept.is_file():
-        return kept.read_bytes()
+def _converted(graph: Graph) -> bytes:
     try:
         import tf2onnx
     except (ImportError, OSError) as error:
@@ -65,8 +73,6 @@ def _converted(graph: Graph, folder: Path | None) -> bytes:
     # It has no error of its own for what it cannot convert: these were seen, or are raised in its source.
     except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise Unsupported(f"{type(error).__name__}: {error}") from error
-    if kept:
-        atomic_write(kept, content)
     return content
 
 
