@@ -124,7 +124,7 @@ class RunSpec:
             wrong.append(f"partial: needs a file of weights. Received: weights {self.weights!r}")
         if self.fine_tune and not _is_trainable(self.fine_tune):
             wrong.append(f"fine_tune: legal is {_TRAINABLE['legal']}. Received: {self.fine_tune!r}")
-        wrong += self._contradictions()
+        wrong = wrong or list(self._contradictions())
         if wrong:
             raise TlkerasError("\n".join(["the spec is not legal:", *wrong] if len(wrong) > 1 else wrong))
 

@@ -75,7 +75,7 @@ def _find(key: str, stores: list[folders.Folder]) -> folders.Folder:
     if not stores:
         raise TlkerasError(f"nothing is kept in {folders.root()}. Received: {key!r}")
     if not found:
-        raise unknown_name("key of features", key, [store.key for store in stores])
+        raise unknown_name("key of features", key, [store.key[:8] for store in stores])
     if len(found) > 1:
-        raise TlkerasError(f"several keys begin so: {', '.join(store.key for store in found)}. Received: {key!r}")
+        raise TlkerasError(f"several keys begin so: {', '.join(store.key[:12] for store in found)}. Received: {key!r}")
     return found[0]

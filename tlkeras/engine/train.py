@@ -239,7 +239,8 @@ class _Training:
         steps = pipeline.Share(total=replicas).steps(len(self._data.parts["train"]), spec.batch_size)
         self._compile(trained, phase, strategy.steps_per_execution(trained, steps))
         training, waiting = make_training((begun, last)), None
-        if replicas == 1 and trained is self._model:
+        # An epoch of a head on features is over before its clock is read.
+        if replicas == 1 and (trained is self._model or phase.trainable != "head"):
             waiting = Waiting()
             training = waiting.watched(training)
         show = ShowEpoch(self._console, last, steps, waiting)
