@@ -69,7 +69,6 @@ def solve(
         class_weight: Weight of each class in the loss.
         check: Called now and then; what it raises ends the search.
     """
-
     # The products are narrow: threads of BLAS that wait for each other take twenty times as long as one.
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         problem = _Problem(features, labels, class_weight, pool)
