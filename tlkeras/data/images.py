@@ -6,17 +6,18 @@ Core TensorFlow operations only, so that it runs in `tf.data` and inside the sig
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from tlkeras.data import exif
+from tlkeras.data import exif, gif
 
 # Pixels of a decoded picture for each that is wanted; with fewer, what shrinks it while decoding is seen.
 ENOUGH = 2
 # More than any side has.
 ALL = 2**31 - 1
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PN"
+OTHER, JPEG, PNG, GIF, BMP = range(5)
+_STARTS = {JPEG: b"\xff\xd8\xff", PNG: b"\x89PN", GIF: b"GIF8", BMP: b"BM"}
 
 
 def decode_and_resize(image_bytes: tf.Tensor, image_size: int | tuple[int, int]) -> tf.Tensor:
@@ -58,9 +59,15 @@ def decode(image_bytes: tf.Tensor, enough: tf.Tensor) -> tf.Tensor:
 @functools.cache
 def _traced() -> tf.types.experimental.ConcreteFunction:
     """Traces the decoding once for all that call it, from whatever thread: its branches take a third of a second."""
+
+    def traced(image_bytes, enough):
+        kind = kind_of(image_bytes)
+        sides = tf.cond(kind == JPEG, lambda: jpeg_sides(image_bytes), lambda: tf.constant([ALL, ALL]))
+        return decode_as(kind, image_bytes, sides, enough)
+
     signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
     with tf.init_scope():
-        return tf.function(_decode, input_signature=signature, autograph=False).get_concrete_function()
+        return tf.function(traced, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def decode_all(contents: Sequence[bytes]) -> None:
@@ -85,43 +92,82 @@ def _traced_for_all() -> tf.types.experimental.ConcreteFunction:
         return tf.function(all_pixels, input_signature=signature, autograph=False).get_concrete_function()
 
 
-def _decode(image_bytes, enough):
-    start = tf.strings.substr(image_bytes, 0, 3)
-    image = tf.cond(
-        start == JPEG,
-        lambda: _decode_jpeg(image_bytes, enough),
-        lambda: tf.cond(start == PNG, lambda: _decode_png(image_bytes), lambda: _decode_other(image_bytes)),
-    )
+def kind_of(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Tells by the first bytes of a file, a scalar string, what it is: int32, `OTHER`, `JPEG`, `PNG`, `GIF` or `BMP`."""
+    found = [tf.strings.substr(image_bytes, 0, len(start)) == start for start in _STARTS.values()]
+    return tf.reduce_sum(tf.cast(tf.stack(found), tf.int32) * list(_STARTS))
+
+
+def jpeg_sides(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Reads height and width of a JPEG from its header: int32 `(2,)`."""
+    return tf.io.extract_jpeg_shape(image_bytes)[:2]
+
+
+def directly(decoder: Callable[[tf.Tensor], tf.Tensor], image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes so that a damaged file is an error."""
+    return decoder(image_bytes)
+
+
+def decode_as(
+    kind: tf.Tensor,
+    image_bytes: tf.Tensor,
+    sides: tf.Tensor,
+    enough: tf.Tensor,
+    attempt: Callable = directly,
+    recover: bool = False,
+) -> tf.Tensor:
+    """Decodes a file that is known to be of a kind, as `decode` does.
+
+    Args:
+        kind: What `kind_of` tells.
+        image_bytes: Scalar string.
+        sides: Height and width of a JPEG; of others they do not matter.
+        enough: As in `decode`.
+        attempt: Calls a decoder with the bytes, and says what comes of an error; `directly` lets it through.
+        recover: Take a JPEG whose end is missing for one whose rest is grey.
+    """
+    decoders = {
+        OTHER: lambda: attempt(_other, image_bytes),
+        JPEG: lambda: _decode_jpeg(image_bytes, sides, enough, attempt, recover),
+        PNG: lambda: _decode_png(image_bytes, attempt),
+        GIF: lambda: attempt(_other, gif.first_frame(image_bytes)),
+        BMP: lambda: attempt(_other, image_bytes),
+    }
+    image = tf.switch_case(kind, decoders)
     image.set_shape([None, None, 3])
     return image
 
 
-def _decode_jpeg(image_bytes, enough):
+def _decode_jpeg(image_bytes, sides, enough, attempt, recover):
     def shrunk(ratio):
-        return lambda: tf.io.decode_jpeg(image_bytes, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
+        def decoder(content):
+            how = {"ratio": ratio, "dct_method": "INTEGER_ACCURATE", "try_recover_truncated": recover}
+            return tf.io.decode_jpeg(content, channels=3, **how)
 
-    shorter = tf.reduce_min(tf.io.extract_jpeg_shape(image_bytes)[:2])
-    halvings = tf.reduce_sum(tf.cast(shorter // [2, 4, 8] >= enough, tf.int32))
+        return lambda: attempt(decoder, image_bytes)
+
+    halvings = tf.reduce_sum(tf.cast(tf.reduce_min(sides) // [2, 4, 8] >= enough, tf.int32))
     image = tf.switch_case(halvings, [shrunk(ratio) for ratio in (1, 2, 4, 8)])
     orientation = exif.orientation(image_bytes)
     return tf.cond(orientation > 1, lambda: exif.upright(image, orientation), lambda: image)
 
 
-def _decode_png(image_bytes):
-    image = tf.io.decode_png(image_bytes, channels=4)
+def _decode_png(image_bytes, attempt):
+    image = attempt(lambda content: tf.io.decode_png(content, channels=4), image_bytes)
     colours, alpha = image[..., :3], image[..., 3:]
     # Where a file has no alpha, TensorFlow fills in the largest number of its bits a channel: for 4 bits 15, not 255.
     bits = tf.minimum(tf.cast(tf.io.decode_raw(tf.strings.substr(image_bytes, 24, 1), tf.uint8)[0], tf.int32), 8)
     filled_in = tf.cast(tf.bitwise.left_shift(1, bits) - 1, tf.uint8)
 
     def on_white():
-        weight = tf.cast(alpha, tf.int32)
-        return tf.cast((tf.cast(colours, tf.int32) * weight + 255 * (255 - weight) + 127) // 255, tf.uint8)
+        # 255 * 255 + 127 is the largest number, and 16 bits hold it.
+        weight = tf.cast(alpha, tf.uint16)
+        return tf.cast((tf.cast(colours, tf.uint16) * weight + 255 * (255 - weight) + 127) // 255, tf.uint8)
 
     return tf.cond(tf.reduce_all(alpha == filled_in), lambda: colours, on_white)
 
 
-def _decode_other(image_bytes):
+def _other(image_bytes):
     return tf.io.decode_image(image_bytes, channels=3, expand_animations=False)
 
 

@@ -2,83 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tlkeras.backbones.hub_module import HubModule
 from tlkeras.backbones.text import takes_texts
-from tlkeras.data.images import decode_and_resize
+from tlkeras.data import untrusted
+from tlkeras.data.check import MAX_PIXELS
+from tlkeras.data.images import ENOUGH, resize
 from tlkeras.precision import in_float32
+from tlkeras.unknown import Threshold
 
 TOP_K = 5
+CLASSIFY = "classify"
+# Pictures of a batch that are decoded at a time: with `max_pixels`, what bounds the memory that a request takes.
+_AT_A_TIME = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How a model is served.
+
+    Args:
+        max_pixels: The most pixels that a picture may have; a larger one is not decoded.
+        temperature: What logits are divided by, above 0. Guo et al., "On Calibration of Modern Neural Networks", 2017.
+        unknown: Below which score an input counts as none of the classes; None where that is not told.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    temperature: float = 1.0
+    unknown: Threshold | None = None
 
 
 class Serving(tf.Module):
-    """The three functions that an export answers with; each takes strings of shape `(batch,)`.
+    """The functions that an export answers with.
 
-    They are called `image_bytes` for a model of images, whole files, and `text` for one of texts. `serving_default`
-    gives `classes` (strings) and `scores` (float32), both `(batch, min(5, number of classes))`, best first;
-    `probabilities` gives `probabilities`, float32 `(batch, number of classes)`; `features` gives `features`, the
-    float32 pooled embedding `(batch, channels)` that the last layer sees.
+    `serving_default`, `probabilities` and `features` take strings of shape `(batch,)`: whole image files by the name of
+    `image_bytes`, or texts by that of `text`. `serving_default` gives `classes` (strings) and `scores` (float32), both
+    `(batch, min(5, number of classes))`, best first; `probabilities` gives `probabilities`, float32 `(batch, number of
+    classes)`; `features` gives `features`, the float32 pooled embedding `(batch, channels)` that the last layer sees.
+    `classify` takes `inputs`, serialised `tf.Example`s with a feature of the same name as above, and gives `classes` and
+    `scores`. Models of images have `pixels`, which takes uint8 RGB `(batch, height, width, 3)`, too.
+
+    An image that cannot be decoded leaves those beside it alone: it has no class names, and zeros for all numbers.
+    `serving_default` says in `error`, strings `(batch,)`, what is wrong with it. With `Settings.unknown`,
+    `serving_default` and `pixels` also give `is_unknown`, bool `(batch,)`.
 
     Args:
         model: Ends in a dropout layer `dropout` and a `ClassLogits` layer `logits`; its input says the image size.
+        settings: How it is served.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, settings: Settings | None = None):
         super().__init__(name="serving")
+        self._settings = settings or Settings()
         self.takes = "text" if takes_texts(model) else "image_bytes"
         model = in_float32(model)
         # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
         self.weights = [variable.value for variable in model.variables]
         modules = [layer.saved for layer in model.layers if isinstance(layer, HubModule)]
         self.resources = [resource for module in modules for resource in module.resources()]
-        names = model.get_layer("logits").classes
-        both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
-        read, blank = _reading(model)
+        self._classes = model.get_layer("logits").classes
+        self._both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
+        strings = tf.TensorSpec([None], tf.string, name=self.takes)
+        self._functions = {
+            "serving_default": _traced(self._serving_default, strings),
+            "probabilities": _traced(self._probabilities, strings),
+            "features": _traced(self._features, strings),
+            CLASSIFY: _traced(self._classify, tf.TensorSpec([None], tf.string, name="inputs")),
+        }
+        if self.takes == "image_bytes":
+            self._size = tuple(model.input_shape[1:3])
+            pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
+            self._functions["pixels"] = _traced(self._pixels, pixels)
 
-        def run(strings):
-            count = tf.shape(strings)[0]
-            # A blank input stands in for none: convolutions and sums on the CPU mistake the shape of an empty batch.
-            inputs = tf.cond(count > 0, lambda: read(strings), lambda: blank)
-            features, logits = both(inputs, training=False)
-            return features[:count], tf.nn.softmax(logits)[:count]
-
-        def serving_default(strings):
-            scores, best = tf.math.top_k(run(strings)[1], min(TOP_K, len(names)))
-            return {"classes": tf.gather(tf.constant(names), best), "scores": scores}
-
-        def probabilities(strings):
-            return {"probabilities": run(strings)[1]}
-
-        def features(strings):
-            return {"features": run(strings)[0]}
-
-        signature = {"input_signature": [tf.TensorSpec([None], tf.string, name=self.takes)], "autograph": False}
-        self.serving_default = tf.function(serving_default, **signature)
-        self.probabilities = tf.function(probabilities, **signature)
-        self.features = tf.function(features, **signature)
+    def answer(self, strings: Sequence[bytes], signature: str = "serving_default") -> dict[str, np.ndarray]:
+        """Answers as the export does: for image files or texts, all outputs of a signature that takes strings."""
+        found = self._functions[signature](tf.constant(strings, tf.string))
+        return {name: value.numpy() for name, value in found.items()}
 
     def save(self, folder: str) -> None:
-        """Writes a SavedModel with the three functions as its signatures.
+        """Writes a SavedModel with the functions as its signatures.
 
         Raises:
             OSError, tf.errors.OpError: The folder cannot be written.
         """
-        names = ("serving_default", "probabilities", "features")
-        tf.saved_model.save(self, folder, {name: getattr(self, name).get_concrete_function() for name in names})
+        # What is no attribute is not saved; and signatures alone are what a server needs.
+        signatures = {name: function.get_concrete_function() for name, function in self._functions.items()}
+        tf.saved_model.save(self, folder, signatures)
+        # TensorFlow 2 calls all signatures predictions; TensorFlow Serving's Classify takes no such one.
+        methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
+        methods.replace_method_name(CLASSIFY, tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME)
+        methods.save()
+
+    def _serving_default(self, strings):
+        inputs, errors = self._read(strings)
+        answer = self._best(inputs, errors)
+        return answer if self.takes == "text" else {**answer, "error": errors}
+
+    def _probabilities(self, strings):
+        inputs, errors = self._read(strings)
+        return {"probabilities": _where(errors == "", self._probabilities_of(self._run(inputs)[1]))}
+
+    def _features(self, strings):
+        inputs, errors = self._read(strings)
+        return {"features": _where(errors == "", self._run(inputs)[0])}
+
+    def _classify(self, examples):
+        # An example that lacks the feature has an empty one.
+        feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+        answer = self._best(*self._read(tf.io.parse_example(examples, {self.takes: feature})[self.takes]))
+        return {name: answer[name] for name in ("classes", "scores")}
+
+    def _pixels(self, pixels):
+        count = tf.shape(pixels)[0]
+        spec = tf.TensorSpec([*self._size, 3], tf.float32)
+        inputs = tf.map_fn(lambda one: resize(one, self._size), pixels, fn_output_signature=spec)
+        return self._best(inputs, tf.fill([count], ""))
+
+    def _read(self, strings) -> tuple[tf.Tensor, tf.Tensor]:
+        """Turns strings `(batch,)` into the model's inputs, and says what is wrong with each."""
+        if self.takes == "text":
+            return strings, tf.zeros_like(strings)
+        size = self._size
+
+        def read(one):
+            image, error = untrusted.decode(one, ENOUGH * max(size), self._settings.max_pixels)
+            return tf.cond(error == "", lambda: resize(image, size), lambda: tf.zeros([*size, 3])), error
+
+        specs = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.string))
+        return tf.map_fn(read, strings, fn_output_signature=specs, parallel_iterations=_AT_A_TIME)
+
+    def _run(self, inputs) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gives the features and logits of inputs, of which there may be none."""
+        count = tf.shape(inputs)[0]
+        blank = tf.constant([""]) if self.takes == "text" else tf.zeros([1, *self._size, 3])
+        # A blank input stands in for none: convolutions and sums on the CPU mistake the shape of an empty batch.
+        features, logits = self._both(tf.cond(count > 0, lambda: inputs, lambda: blank), training=False)
+        return features[:count], logits[:count]
+
+    def _probabilities_of(self, logits):
+        return tf.nn.softmax(logits / self._settings.temperature)
+
+    def _best(self, inputs, errors):
+        logits = self._run(inputs)[1]
+        probabilities = self._probabilities_of(logits)
+        scores, best = tf.math.top_k(probabilities, min(TOP_K, len(self._classes)))
+        good = errors == ""
+        names = tf.gather(tf.constant(self._classes), best)
+        answer = {"classes": tf.where(good[:, tf.newaxis], names, ""), "scores": _where(good, scores)}
+        if unknown := self._settings.unknown:
+            score = tf.reduce_logsumexp(logits, -1) if unknown.score == "energy" else tf.reduce_max(probabilities, -1)
+            answer["is_unknown"] = ~good | (score < unknown.threshold)
+        return answer
 
 
-def _reading(model: keras.Model) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.Tensor]:
-    """Gives what turns strings `(batch,)` into the model's inputs, and an input of one blank example."""
-    if takes_texts(model):
-        return tf.identity, tf.constant([""])
-    image_size = tuple(model.input_shape[1:3])
-    pixels = tf.TensorSpec([*image_size, 3], tf.float32)
+def _traced(function: Callable, spec: tf.TensorSpec) -> tf.types.experimental.PolymorphicFunction:
+    return tf.function(function, input_signature=[spec], autograph=False)
 
-    def decode(image_bytes):
-        return tf.map_fn(lambda one: decode_and_resize(one, image_size), image_bytes, fn_output_signature=pixels)
 
-    return decode, tf.zeros([1, *image_size, 3])
+def _where(good: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+    return tf.where(good[:, tf.newaxis], rows, tf.zeros_like(rows))

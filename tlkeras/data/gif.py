@@ -1,0 +1,79 @@
+"""The first frame of a GIF, found with TensorFlow operations.
+
+TensorFlow's decoder reads all frames of a file even where one is asked for, so that a small animation could take much
+memory. Here a file ends, for the decoder, behind its first frame. GIF89a Specification, sections 17 to 27.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, b"\x3b"
+_SCREEN, _DESCRIPTOR = 13, 10
+# Extensions before the first frame; a file with more was made to waste time.
+_MOST_EXTENSIONS = 64
+# Blocks that are passed in one turn of a loop, whose turns take longer than what is in them.
+_STRIDE = 32
+
+
+def first_frame(content: tf.Tensor) -> tf.Tensor:
+    """Cuts a GIF file, a scalar string, behind its first frame; gives it as it is where no end of that is found."""
+    values, start = _first_image(content)
+
+    def cut():
+        # Behind the descriptor there are a table of colours, where it says so, and the code size of what follows.
+        data = start + _DESCRIPTOR + _colours(values[start + _DESCRIPTOR - 1]) + 1
+        return tf.strings.substr(content, 0, _behind_blocks(values, data)) + _TRAILER
+
+    return tf.cond(start >= 0, cut, lambda: content)
+
+
+def sides(content: tf.Tensor) -> tf.Tensor:
+    """Reads height and width of the first frame of a GIF file: int32 `(2,)`, zeros where it has none."""
+    values, start = _first_image(content)
+
+    def read():
+        low_and_high = tf.reshape(values[start + 5 : start + 9], [2, 2])
+        return tf.reduce_sum(low_and_high * [1, 256], axis=1)[::-1]
+
+    return tf.cond(start >= 0, read, lambda: tf.constant([0, 0]))
+
+
+def _first_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gives the bytes as int32, and where the descriptor of the first frame begins; -1 where there is none."""
+    values = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
+    size = tf.size(values)
+
+    def is_extension(position):
+        return (position + 2 < size) & (values[tf.minimum(position, size - 1)] == _EXTENSION)
+
+    def found():
+        start = _SCREEN + _colours(values[10])
+        bound = {"maximum_iterations": _MOST_EXTENSIONS}
+        (start,) = tf.while_loop(is_extension, lambda at: (_behind_blocks(values, at + 2),), (start,), **bound)
+        is_image = (start + _DESCRIPTOR < size) & (values[tf.minimum(start, size - 1)] == _IMAGE)
+        return tf.where(is_image, start, -1)
+
+    return values, tf.cond(size > _SCREEN, found, lambda: tf.constant(-1))
+
+
+def _colours(flags: tf.Tensor) -> tf.Tensor:
+    """Bytes of the table of colours that a byte of flags announces."""
+    return tf.where(flags >= 128, 3 * tf.bitwise.left_shift(2, flags % 8), 0)
+
+
+def _behind_blocks(values: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
+    """Finds the end of a row of blocks, each of which begins with its length; one of length 0 is the last."""
+    size = tf.size(values)
+
+    def step(position):
+        for _ in range(_STRIDE):
+            length = values[tf.minimum(position, size - 1)]
+            position = tf.where((position < size) & (length > 0), position + 1 + length, position)
+        return (position,)
+
+    def goes_on(position):
+        return (position < size) & (values[tf.minimum(position, size - 1)] > 0)
+
+    (end,) = tf.while_loop(goes_on, step, (start,))
+    return tf.minimum(end + 1, size)
