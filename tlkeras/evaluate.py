@@ -98,13 +98,11 @@ def evaluate(
         TlkerasError: There are no examples, a label is none of the model's classes, or the model answers with NaN.
     """
     classes = model.get_layer("logits").classes
-    labels = _labels(examples, classes)
+    labels = labels_of(examples, classes)
     team = team or Team()
     logits = np.zeros((0, len(classes)), np.float32)
     if part := team.part(examples):
-        exact = in_float32(model)
-        found = answer(exact, part) if answer else None
-        logits = _predicted(exact, part, batch_size) if found is None else found
+        logits = logits_of(model, part, batch_size, answer)
     logits = team.together(logits)
     if not np.isfinite(logits).all():
         raise TlkerasError(
@@ -114,9 +112,19 @@ def evaluate(
     return judge(logits, labels, classes, [example.name for example in examples], seed=seed)
 
 
-def _predicted(model: keras.Model, examples: Sequence, batch_size: int) -> np.ndarray:
-    inputs = input_set(examples, None if takes_texts(model) else model.input_shape[1:3], batch_size)
-    return model.predict(inputs, verbose=0)
+def logits_of(
+    model: keras.Model,
+    examples: Sequence,
+    batch_size: int = 64,
+    answer: Callable[[keras.Model, Sequence], np.ndarray | None] | None = None,
+) -> np.ndarray:
+    """Gives the logits of a classifier, in float32, on examples: `(count, classes)`. The arguments are `evaluate`'s."""
+    exact = in_float32(model)
+    found = answer(exact, examples) if answer else None
+    if found is not None:
+        return found
+    inputs = input_set(examples, None if takes_texts(exact) else exact.input_shape[1:3], batch_size)
+    return exact.predict(inputs, verbose=0)
 
 
 def judge(
@@ -144,7 +152,12 @@ def judge(
     )
 
 
-def _labels(examples: Sequence, classes: Sequence[str]) -> np.ndarray:
+def labels_of(examples: Sequence, classes: Sequence[str]) -> np.ndarray:
+    """Gives the index of the class of each example.
+
+    Raises:
+        TlkerasError: There are no examples, or a label is none of the classes.
+    """
     if not examples:
         raise TlkerasError("there is nothing to evaluate: the part has no examples")
     unknown = sorted({example.label for example in examples} - set(classes))

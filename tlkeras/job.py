@@ -25,7 +25,8 @@ from tlkeras.engine.runs import RunFolder
 from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
 from tlkeras.features import engines, folders
-from tlkeras.run import DATA, RECIPE, Run, card_of, carry_out, check_fits, record, recorded
+from tlkeras.records import DATA, RECIPE, card_of, check_fits, record, recorded
+from tlkeras.run import Run, carry_out
 
 
 def train(

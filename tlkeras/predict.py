@@ -174,7 +174,7 @@ def _load_keras(path: Path) -> _Answerer:
         classes, serving = model.get_layer("logits").classes, Serving(model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {in_one_line(error)}") from error
-    return _Answerer(lambda strings: serving.probabilities(strings)["probabilities"], classes, serving.takes == "text")
+    return _Answerer(lambda s: serving.answer(s, "probabilities")["probabilities"], classes, serving.takes == "text")
 
 
 def _load_export(path: Path) -> _Answerer:

@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 from rich.console import Console
 
-from tlkeras import backbones, consoles, stages, trainable, zoo
+from tlkeras import consoles, doubt, stages, trainable
 from tlkeras import data as data_room
 from tlkeras import spec as specs
 from tlkeras.backbones import hub
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
-from tlkeras.data.check import still_readable
-from tlkeras.data.dataset import PARTS, Data, Example
+from tlkeras.data.check import MAX_PIXELS, still_readable
+from tlkeras.data.dataset import Data, Example
+from tlkeras.data.unlabelled import unlabelled
 from tlkeras.engine import train as engine
 from tlkeras.engine.runs import RunFolder
 from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
-from tlkeras.evaluate import Evaluation, evaluate
+from tlkeras.evaluate import Evaluation, evaluate, logits_of
 from tlkeras.export import savedmodel
 from tlkeras.features import prepare as features
+from tlkeras.records import RECIPE, card_of, check_fits, record, recorded
 
-DATA = ("data", "split", "seed", *sources.OPTIONS)
-RECIPE = (
-    "backbone",
-    "stages",
-    "weights",
-    "partial",
-    "image_size",
-    "trainable",
-    "batch_norm",
-    "pooling",
-    "dropout",
-    "mixed_precision",
-)
-_OF_IMAGES = ("image_size", "augment", "pooling")
+# Test examples on which an export is compared with its model.
+_COMPARED = 64
 
 
 class Run:
@@ -98,8 +90,15 @@ class Run:
         examples = self.data.parts["test"] if data is None else self._others(data, console, options)
         answer = None if data or self.spec.features == "off" else functools.partial(features.logits, console=console)
         judged = self._judge(examples, Path(data or self.data.root), answer=answer)
-        self.folder.write_metrics(judged.to_dict() | ({} if data else self._stages()), data)
+        self.folder.write_metrics(judged.to_dict() | ({} if data else self._stages() | self._of_exports()), data)
         return judged
+
+    def _of_exports(self) -> dict:
+        """Gives what exports wrote into the metrics, which judging the model again leaves as it is."""
+        try:
+            return {key: value for key, value in self.folder.read_metrics().items() if key in doubt.FIGURES}
+        except TlkerasError:
+            return {}
 
     def evaluate_together(self, team: Team) -> None:
         """Judges the model on the run's test part, each worker a share of it, and leaves the outcome in `judged`."""
@@ -163,21 +162,70 @@ class Run:
             )
         return self.folder.report_file
 
-    def export(self, folder: str | os.PathLike | None = None) -> savedmodel.Exported:
+    def export(
+        self,
+        folder: str | os.PathLike | None = None,
+        *,
+        calibrate: bool = False,
+        unknown: str | None = None,
+        false_alarm_rate: float = 0.05,
+        outliers: str | os.PathLike | None = None,
+        max_pixels: int = MAX_PIXELS,
+        keep: int | None = None,
+        console: Console | None = None,
+    ) -> savedmodel.Exported:
         """Writes the next numbered SavedModel and compares its answers on test examples with the model's own.
+
+        What calibration and unknown inputs give stands in the metrics of the run and of the export.
 
         Args:
             folder: Folder of the numbered versions; `export/` of the run where not given.
+            calibrate: Fit a temperature on the validation part, which makes the scores as high as they are often right.
+            unknown: Tell inputs that are none of the classes by this score, `energy` or `max-softmax`.
+            false_alarm_rate: Share of the validation part that is then taken for unknown.
+            outliers: Folder of images, or file of a text a line, that are none of the classes, to judge that by.
+            max_pixels: The most pixels that a served picture may have.
+            keep: How many versions stay in the folder; all of them where not given.
+            console: Where progress is shown; standard output where not given.
 
         Raises:
-            TlkerasError: The answers differ by more than 1e-4, or the folder cannot be written.
+            TlkerasError: The answers differ by more than 1e-4, a setting is not legal, or the folder cannot be written.
         """
-        inputs = [e.path if e.text is None else e.text for e in self.data.parts["test"][:64]]
-        metrics = {name: value for name, value in self.folder.read_metrics().items() if name != "stages"}
+        wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate)
+        if outliers is not None:
+            if unknown is None:
+                raise TlkerasError("outliers are what `unknown` is judged by: give a score, energy or max-softmax")
+            examples = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
+            wanted = dataclasses.replace(wanted, outliers=examples)
+        if max_pixels < 1:
+            raise TlkerasError(f"max_pixels is a number of pixels, 1 or more. Received: {max_pixels}")
         with stages.recorded(self.watch), stages.stage("export"):
-            return savedmodel.export(
-                self.model, Path(folder or self.folder.exports), inputs, metadata={"metrics": metrics}
+            temperature, threshold, figures = 1.0, None, {}
+            if calibrate or unknown:
+                data = recorded(self.folder, self.spec, ("val", "test"))
+                temperature, threshold, figures = doubt.find(wanted, data, functools.partial(self._logits, console))
+            metrics = {name: value for name, value in self.folder.read_metrics().items() if name != "stages"}
+            metrics = {name: value for name, value in metrics.items() if name not in doubt.FIGURES}
+            tests = self.data.parts["test"]
+            compared = [tests[i * len(tests) // _COMPARED] for i in range(_COMPARED)]
+            exported = savedmodel.export(
+                self.model,
+                Path(folder or self.folder.exports),
+                [e.path if e.text is None else e.text for e in dict.fromkeys(compared)],
+                settings=savedmodel.Settings(max_pixels, temperature, threshold),
+                metadata={"metrics": metrics | figures, "data": {"sha256": self.folder.data_hash()}},
+                keep=keep,
             )
+        if figures:
+            self.folder.write_metrics(self.folder.read_metrics() | figures)
+        return exported
+
+    def _logits(self, console: Console | None, examples: Sequence[Example]) -> np.ndarray:
+        answer = None
+        # What is no part of the data is asked for once: nothing of it is kept.
+        if self.spec.features != "off" and examples[0].label:
+            answer = functools.partial(features.logits, console=console or consoles.make())
+        return logits_of(self.model, examples, self.spec.batch_size, answer)
 
 
 def train(
@@ -232,37 +280,6 @@ def train(
             raise TlkerasError(f"the data is split otherwise than {folder.path} recorded; take tlkeras.Run(...).data")
         engine.make_deterministic(spec.seed)
         return carry_out(model, data, spec, folder, console or consoles.make(), cache_memory)
-
-
-def check_fits(spec: specs.RunSpec, task: str) -> None:
-    """Refuses settings of images where the backbone takes texts."""
-    defaults = specs.RunSpec()
-    if task == "text" and (given := [k for k in _OF_IMAGES if getattr(spec, k) != getattr(defaults, k)]):
-        raise TlkerasError(
-            f"{', '.join(f'{key} = {getattr(spec, key)!r}' for key in given)}: only for images, and "
-            f"{spec.backbone!r} takes texts; leave it out"
-        )
-
-
-def card_of(spec: specs.RunSpec, folder: RunFolder | None = None) -> zoo.Card:
-    """Finds the card of a spec; a run that was begun goes on with the card that it kept."""
-    if folder and (kept := folder.read_card()):
-        return kept
-    return backbones.find(spec.backbone, spec.image_size, spec.stages, spec.card)
-
-
-def recorded(folder: RunFolder, spec: specs.RunSpec, verified: Sequence[str] = PARTS) -> Data:
-    """Restores the data of a run from its record; the examples of the verified parts must be there, unchanged."""
-    return data_room.reload(
-        folder.path, {key: getattr(spec, key) for key in DATA}, verified, card_of(spec, folder).task
-    )
-
-
-def record(folder: RunFolder, card: zoo.Card, spec: specs.RunSpec, data: Data) -> None:
-    """Writes down what a run begins with, which makes the folder a run folder."""
-    folder.write_card(card)
-    folder.write_spec(spec)
-    data.write(folder.path)
 
 
 def carry_out(

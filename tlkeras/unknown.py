@@ -1,4 +1,4 @@
-"""Telling inputs that are none of the classes: a score that is low for them, and the threshold below which it is low."""
+"""Telling inputs that are none of the classes: a score that is low for them, and below which threshold."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class Threshold:
     score: str
     threshold: float
     false_alarm_rate: float
+
+    def tell(self, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Says of inputs, by their logits `(count, classes)`, which are unknown: bool `(count,)`."""
+        return scores(logits, self.score, temperature) < self.threshold
 
 
 def scores(logits: np.ndarray, score: str, temperature: float = 1.0) -> np.ndarray:
@@ -53,7 +57,7 @@ def choose(known: np.ndarray, score: str, false_alarm_rate: float) -> Threshold:
 
 
 def auroc(known: np.ndarray, unknown: np.ndarray) -> float:
-    """Area under the ROC curve: how often a known input, drawn at random, scores above an unknown one; ties count half."""
+    """Area under the ROC curve: how often a known input, drawn at random, scores above an unknown one, 0..1."""
     # Imported where it is used: it takes a second.
     from sklearn.metrics import roc_auc_score
 

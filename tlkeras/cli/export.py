@@ -6,11 +6,24 @@ import click
 
 from tlkeras import consoles
 from tlkeras.cli import quiet
+from tlkeras.unknown import SCORES
 
 
 @click.command("export", short_help="Write the next numbered SavedModel of a run.")
 @click.argument("run")
-def command(run):
+@click.option("--calibrate", is_flag=True, help="Make scores as high as they are often right, by the validation part.")
+@click.option("--unknown", type=click.Choice(SCORES), help="Tell inputs that are none of the classes, by this score.")
+@click.option(
+    "--false-alarm-rate",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="With --unknown: share of the validation part that is taken for unknown.",
+)
+@click.option("--outliers", metavar="PATH", help="With --unknown: images (texts) of no class, to judge it by.")
+@click.option("--max-pixels", type=click.IntRange(1), help="The most pixels of a served picture [default: 64,000,000].")
+@click.option("--keep", type=click.IntRange(1), help="Remove older versions but the newest so many.")
+def command(run, **options):
     """Write the model in the folder RUN as SavedModel RUN/export/N, N the next free number, and check its answers."""
     console = consoles.make()
 
@@ -18,4 +31,6 @@ def command(run):
         from tlkeras.cli import show
         from tlkeras.run import Run
 
-    show.exported(console, Run(run).export())
+    given = {name: value for name, value in options.items() if value is not None}
+    opened = Run(run)
+    show.exported(console, opened.export(console=console, **given))

@@ -93,7 +93,7 @@ def _traced_for_all() -> tf.types.experimental.ConcreteFunction:
 
 
 def kind_of(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Tells by the first bytes of a file, a scalar string, what it is: int32, `OTHER`, `JPEG`, `PNG`, `GIF` or `BMP`."""
+    """Tells by its first bytes what a file, a scalar string, is: int32, `OTHER`, `JPEG`, `PNG`, `GIF` or `BMP`."""
     found = [tf.strings.substr(image_bytes, 0, len(start)) == start for start in _STARTS.values()]
     return tf.reduce_sum(tf.cast(tf.stack(found), tf.int32) * list(_STARTS))
 

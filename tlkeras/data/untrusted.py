@@ -1,7 +1,7 @@
 """Decoding what strangers send: whatever the bytes are, there is an answer, and never an error that fails others.
 
-A decoder of TensorFlow that meets a damaged file fails the whole graph. Within a dataset of tf.data that ignores errors,
-it leaves nothing behind instead, so that each decoder runs in a dataset of one element. Core operations only.
+A decoder of TensorFlow that meets a damaged file fails the whole graph. Within a dataset of tf.data that ignores
+errors it leaves nothing behind instead, so that each decoder runs in a dataset of one element. Core operations only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import tensorflow as tf
 from tlkeras.data import gif, images
 from tlkeras.data.check import MAX_PIXELS
 
-_NAMES = {images.OTHER: "image", images.JPEG: "JPEG", images.PNG: "PNG", images.GIF: "GIF", images.BMP: "BMP"}
+# By the number of the kind.
+_NAMES = ("image", "JPEG", "PNG", "GIF", "BMP")
+NO_IMAGE = "not a JPEG, PNG, GIF or BMP file"
 # Bytes of a PNG with its size, depth and colours, and of a BMP with all that is looked at.
 _PNG_HEAD, _BMP_HEAD = 33, 54
 _GREY_PALETTE = b"".join(bytes([level, level, level]) for level in range(256))
@@ -47,9 +49,8 @@ def _traced(max_pixels: int) -> tf.types.experimental.ConcreteFunction:
             lambda: images.decode_as(kind, image_bytes, sides, enough, _attempt, recover=True),
             lambda: tf.zeros([0, 0, 3], tf.uint8),
         )
-        damaged = (reason == "") & (tf.size(image) == 0)
-        damage = tf.strings.join(["a damaged ", tf.gather(list(_NAMES.values()), kind), " file"])
-        return image, tf.where(damaged, damage, reason)
+        is_damaged = (reason == "") & (tf.size(image) == 0)
+        return image, tf.where(is_damaged, _damaged(kind), reason)
 
     signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
     with tf.init_scope():
@@ -60,11 +61,10 @@ def _reason_against(kind, image_bytes, sides, max_pixels):
     pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
     width_by_height = tf.strings.join([tf.strings.as_string(sides[1]), " x ", tf.strings.as_string(sides[0])])
     large = tf.strings.join([width_by_height, f" pixels, more than the {max_pixels:,} that are decoded"])
-    damage = tf.strings.join(["a damaged ", tf.gather(list(_NAMES.values()), kind), " file"])
     reasons = [
         (tf.strings.length(image_bytes) == 0, "empty: zero bytes"),
-        (kind == images.OTHER, "not a JPEG, PNG, GIF or BMP file"),
-        (tf.reduce_min(sides) < 1, damage),
+        (kind == images.OTHER, NO_IMAGE),
+        (tf.reduce_min(sides) < 1, _damaged(kind)),
         (pixels > max_pixels, large),
         ((kind == images.BMP) & _is_misread(image_bytes), "a BMP file with a palette or compression"),
     ]
@@ -72,6 +72,10 @@ def _reason_against(kind, image_bytes, sides, max_pixels):
     for applies, reason in reversed(reasons):
         found = tf.where(applies, reason, found)
     return found
+
+
+def _damaged(kind):
+    return tf.gather([f"a damaged {name} file" for name in _NAMES], kind)
 
 
 def _sides(kind, image_bytes):

@@ -145,6 +145,10 @@ class RunFolder:
         """Says whether the split was made and written down."""
         return (self.path / "split.csv").is_file()
 
+    def data_hash(self) -> str:
+        """SHA-256 over the recorded split: what was in which part, under which label. In hexadecimal."""
+        return hashlib.sha256((self.path / "split.csv").read_bytes()).hexdigest()
+
     def load_model(self) -> keras.Model:
         """Loads the trained model.
 

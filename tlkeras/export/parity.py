@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tlkeras.backbones.text import takes_texts
-from tlkeras.data.pipeline import image_set, text_set
+from tlkeras.data.images import decode_and_resize
 from tlkeras.errors import TlkerasError
 from tlkeras.metrics import softmax
 from tlkeras.precision import in_float32
@@ -37,16 +38,23 @@ class Parity:
     classes_equal: bool
 
 
-def check(export: Path, model: keras.Model, inputs: Sequence[Path | str], tolerance: float = TOLERANCE) -> Parity:
+def check(
+    export: Path,
+    model: keras.Model,
+    inputs: Sequence[Path | str],
+    temperature: float = 1.0,
+    tolerance: float = TOLERANCE,
+) -> Parity:
     """Loads an export and compares its answers on image files or texts with those of `model.predict` in float32.
 
-    The model sees the images through the pipeline of training and evaluation; the export gets the bytes of the files.
+    The model sees the images through the decoding of training and evaluation; the export gets the bytes of the files.
     The first is asked for alone, the others in batches; texts with an empty text among them.
 
     Args:
         export: Folder of the SavedModel.
         model: The model that it was made of.
         inputs: Image files that can be decoded, or texts; one or more.
+        temperature: What the export divides the logits by.
         tolerance: Largest difference of a probability that passes.
 
     Raises:
@@ -56,7 +64,7 @@ def check(export: Path, model: keras.Model, inputs: Sequence[Path | str], tolera
     is_text = takes_texts(model)
     strings = read(inputs, is_text)
     signatures = tf.saved_model.load(str(export)).signatures
-    expected = softmax(_logits(model, strings if is_text else inputs, is_text))
+    expected = softmax(logits_of(model, strings) / np.float32(temperature))
     # One alone, and then batches.
     batches = [strings[:1], *(strings[i : i + _BATCH] for i in range(1, len(strings), _BATCH))]
     served = [_answers(signatures, batch, "text" if is_text else "image_bytes") for batch in batches]
@@ -94,10 +102,17 @@ def read(inputs: Sequence[Path | str], is_text: bool = False) -> list[bytes]:
         raise TlkerasError(f"cannot read {error.filename} to check the export with: {error.strerror}") from error
 
 
-def _logits(model: keras.Model, inputs: Sequence, is_text: bool) -> np.ndarray:
-    batches = text_set(inputs, _BATCH) if is_text else image_set(inputs, model.input_shape[1:3], _BATCH)
+def logits_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
+    """Gives what the model itself says, in float32, of the bytes of image files or of texts: `(count, classes)`.
+
+    Raises:
+        TlkerasError: An image cannot be decoded.
+    """
+    inputs = tf.data.Dataset.from_tensor_slices(tf.constant(strings, tf.string))
+    if not takes_texts(model):
+        inputs = inputs.map(functools.partial(decode_and_resize, image_size=model.input_shape[1:3]))
     try:
-        return in_float32(model).predict(batches, verbose=0)
+        return in_float32(model).predict(inputs.batch(_BATCH), verbose=0)
     except tf.errors.InvalidArgumentError as error:
         raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 

@@ -5,84 +5,122 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 import tlkeras
+from tlkeras import versions
+from tlkeras.backbones.text import takes_texts
+from tlkeras.data import untrusted
 from tlkeras.errors import TlkerasError, in_one_line
-from tlkeras.export import parity
-from tlkeras.export.serving import Serving
-from tlkeras.versions import publish
+from tlkeras.export import examples, golden, parity, serve_check, warmup
+from tlkeras.export.serving import TOP_K, Serving, Settings
+from tlkeras.files import atomic_write
+from tlkeras.metrics import softmax
 
 MODEL_JSON = "assets.extra/model.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A version that was written, and how it compared with the model."""
+    """A version that was written, how it compared with the model, and how each of its checks came out.
+
+    `removed` are the numbers of older versions that it took the place of.
+    """
 
     path: Path
     parity: parity.Parity
+    checks: list[serve_check.Check]
+    removed: list[int] = dataclasses.field(default_factory=list)
 
 
 def export(
-    model: keras.Model, folder: Path, check_with: Sequence[Path | str], *, metadata: dict | None = None
+    model: keras.Model,
+    folder: Path,
+    check_with: Sequence[Path | str],
+    *,
+    settings: Settings | None = None,
+    metadata: dict | None = None,
+    keep: int | None = None,
 ) -> Exported:
     """Writes the next numbered version of a model for TensorFlow Serving, once it has been seen to answer as the model.
 
-    The signatures are those of `tlkeras.export.serving.Serving`. The class names stand in `assets/labels.txt` too, one
-    a line; `assets.extra/model.json` has the card, the classes, the image size, how the export was
-    checked, and which Python packages beside TensorFlow must be imported before it is loaded.
+    The signatures are those of `tlkeras.export.serving.Serving`. Beside the graph lie the class names, one a line
+    (`assets/labels.txt`), and in `assets.extra/` requests that TensorFlow Serving warms up with, requests with the
+    answers that the model gave (`golden.json`), and `model.json`: the card, the classes, the image size, how the export
+    is served and was checked, and which Python packages beside TensorFlow must be imported before it is loaded.
 
     Args:
         model: A classifier made by `tlkeras.build`, or of the same layout.
         folder: Gets the versions: `folder/1` first.
         check_with: Image files, or texts, on which the export is compared with the model, some dozens for good measure.
-        metadata: Goes into `model.json` as it is.
+        settings: How the model is served.
+        metadata: Goes into `model.json` as it is, such as metrics.
+        keep: How many versions stay in the folder; all of them where not given.
 
     Raises:
-        ParityError: The export answers differently from the model. It is then removed.
+        ParityError: The export answers differently from the model, or a check of it failed. It is then removed.
         TlkerasError: The folder cannot be written, or a file to check with cannot be read. Nothing is left behind.
     """
+    if keep is not None and keep < 1:
+        raise TlkerasError(f"keep is the number of versions that stay, 1 or more. Received: {keep}")
+    settings = settings or Settings()
 
-    def fill(aside: Path) -> parity.Parity:
-        _save(Serving(model), model.get_layer("logits").classes, aside)
-        checked = parity.check(aside, model, check_with)
-        about = _describe(model, checked, metadata)
-        path = aside / MODEL_JSON
-        path.parent.mkdir()
-        path.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        return checked
+    def fill(aside: Path) -> tuple[parity.Parity, list[serve_check.Check]]:
+        serving = Serving(model, settings)
+        serving.save(aside)
+        compared = parity.check(aside, model, check_with, settings.temperature)
+        about = _describe(model, compared, settings, metadata)
+        atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+        _write_requests(aside, model, parity.read(check_with, takes_texts(model)), settings)
+        checks = list(serve_check.serve_check(aside))
+        if failed := [check for check in checks if check.failed]:
+            raise parity.ParityError(f"the export is not fit to serve: {failed[0].name}: {failed[0].outcome}")
+        return compared, checks
 
     try:
-        return Exported(*publish(Path(folder), fill))
+        path, (compared, checks) = versions.publish(Path(folder), fill)
+        removed = versions.prune(Path(folder), keep) if keep else []
     except (OSError, tf.errors.OpError) as error:
         why = error.strerror if isinstance(error, OSError) else in_one_line(error)
         raise TlkerasError(f"the export to {folder} failed, and nothing of it was kept: {why}") from error
+    return Exported(path, compared, checks, removed)
 
 
-def _save(serving: Serving, classes: Sequence[str], folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as scratch:
-        labels = Path(scratch, "labels.txt")
-        labels.write_text("".join(f"{' '.join(name.splitlines())}\n" for name in classes), encoding="utf-8")
-        serving.labels = tf.saved_model.Asset(str(labels))
-        serving.save(str(folder))
+def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], settings: Settings) -> None:
+    """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none."""
+    is_text = takes_texts(model)
+    image_size = None if is_text else tuple(model.input_shape[1:3])
+    requests = examples.few(strings, image_size)
+    logits = parity.logits_of(model, requests)
+    probabilities = softmax(logits / np.float32(settings.temperature))
+    is_unknown = settings.unknown and settings.unknown.tell(logits, settings.temperature)
+    errors = [""] * len(requests)
+    warmup.write(aside, requests[0] if is_text else min(requests, key=len), is_text, image_size)
+    if not is_text:
+        requests, errors = [*requests, examples.BAD], [*errors, untrusted.NO_IMAGE]
+        probabilities = np.concatenate([probabilities, np.zeros_like(probabilities[:1])])
+        is_unknown = is_unknown if is_unknown is None else np.append(is_unknown, True)
+    golden.write(aside, requests, probabilities, errors, model.get_layer("logits").classes, TOP_K, is_text, is_unknown)
 
 
-def _describe(model: keras.Model, checked: parity.Parity, metadata: dict | None) -> dict:
+def _describe(model: keras.Model, compared: parity.Parity, settings: Settings, metadata: dict | None) -> dict:
     preprocess = model.get_layer("preprocess")
+    is_text = preprocess.card.get("task") == "text"
     return {
+        "task": "text" if is_text else "image",
         "classes": model.get_layer("logits").classes,
-        "image_size": list(model.input_shape[1:3]),
+        "image_size": None if is_text else list(model.input_shape[1:3]),
         "needs": sorted({layer.needs for layer in model.layers if hasattr(layer, "needs")}),
+        "serving": {"top_k": TOP_K, **dataclasses.asdict(settings)},
         "card": preprocess.card,
         "recipe": preprocess.recipe,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"tlkeras": tlkeras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
-        "parity": dataclasses.asdict(checked),
-        "metadata": metadata or {},
+        "parity": dataclasses.asdict(compared),
+        **(metadata or {}),
     }

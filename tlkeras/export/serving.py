@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -38,15 +40,15 @@ class Settings:
     unknown: Threshold | None = None
 
 
-class Serving(tf.Module):
+class Serving:
     """The functions that an export answers with.
 
     `serving_default`, `probabilities` and `features` take strings of shape `(batch,)`: whole image files by the name of
     `image_bytes`, or texts by that of `text`. `serving_default` gives `classes` (strings) and `scores` (float32), both
     `(batch, min(5, number of classes))`, best first; `probabilities` gives `probabilities`, float32 `(batch, number of
     classes)`; `features` gives `features`, the float32 pooled embedding `(batch, channels)` that the last layer sees.
-    `classify` takes `inputs`, serialised `tf.Example`s with a feature of the same name as above, and gives `classes` and
-    `scores`. Models of images have `pixels`, which takes uint8 RGB `(batch, height, width, 3)`, too.
+    `classify` takes `inputs`, serialised `tf.Example`s with a feature of the same name as above, and gives `classes`
+    and `scores`. Models of images have `pixels`, which takes uint8 RGB `(batch, height, width, 3)`, too.
 
     An image that cannot be decoded leaves those beside it alone: it has no class names, and zeros for all numbers.
     `serving_default` says in `error`, strings `(batch,)`, what is wrong with it. With `Settings.unknown`,
@@ -58,15 +60,10 @@ class Serving(tf.Module):
     """
 
     def __init__(self, model: keras.Model, settings: Settings | None = None):
-        super().__init__(name="serving")
         self._settings = settings or Settings()
         self.takes = "text" if takes_texts(model) else "image_bytes"
         model = in_float32(model)
-        # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
-        self.weights = [variable.value for variable in model.variables]
-        modules = [layer.saved for layer in model.layers if isinstance(layer, HubModule)]
-        self.resources = [resource for module in modules for resource in module.resources()]
-        self._classes = model.get_layer("logits").classes
+        self._model, self._classes = model, model.get_layer("logits").classes
         self._both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
         strings = tf.TensorSpec([None], tf.string, name=self.takes)
         self._functions = {
@@ -85,17 +82,25 @@ class Serving(tf.Module):
         found = self._functions[signature](tf.constant(strings, tf.string))
         return {name: value.numpy() for name, value in found.items()}
 
-    def save(self, folder: str) -> None:
-        """Writes a SavedModel with the functions as its signatures.
+    def save(self, folder: Path) -> None:
+        """Writes a SavedModel with the functions as its signatures, and the class names as `assets/labels.txt`.
 
         Raises:
             OSError, tf.errors.OpError: The folder cannot be written.
         """
-        # What is no attribute is not saved; and signatures alone are what a server needs.
+        saved = tf.Module(name="serving")
+        # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
+        saved.weights = [variable.value for variable in self._model.variables]
+        modules = [layer.saved for layer in self._model.layers if isinstance(layer, HubModule)]
+        saved.resources = [resource for module in modules for resource in module.resources()]
         signatures = {name: function.get_concrete_function() for name, function in self._functions.items()}
-        tf.saved_model.save(self, folder, signatures)
+        with tempfile.TemporaryDirectory() as scratch:
+            labels = Path(scratch, "labels.txt")
+            labels.write_text("".join(f"{' '.join(name.splitlines())}\n" for name in self._classes), encoding="utf-8")
+            saved.labels = tf.saved_model.Asset(str(labels))
+            tf.saved_model.save(saved, str(folder), signatures)
         # TensorFlow 2 calls all signatures predictions; TensorFlow Serving's Classify takes no such one.
-        methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(folder)
+        methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
         methods.replace_method_name(CLASSIFY, tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME)
         methods.save()
 
