@@ -6,13 +6,16 @@ import click
 
 from tlkeras import consoles
 from tlkeras.cli import quiet
-from tlkeras.unknown import SCORES
 
 
 @click.command("export", short_help="Write the next numbered SavedModel of a run.")
 @click.argument("run")
 @click.option("--calibrate", is_flag=True, help="Make scores as high as they are often right, by the validation part.")
-@click.option("--unknown", type=click.Choice(SCORES), help="Tell inputs that are none of the classes, by this score.")
+@click.option(
+    "--unknown",
+    type=click.Choice(["energy", "max-softmax"]),
+    help="Tell inputs that are none of the classes, by this score.",
+)
 @click.option(
     "--false-alarm-rate",
     default=0.05,

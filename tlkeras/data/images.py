@@ -149,7 +149,8 @@ def _decode_jpeg(image_bytes, sides, enough, attempt, recover):
     halvings = tf.reduce_sum(tf.cast(tf.reduce_min(sides) // [2, 4, 8] >= enough, tf.int32))
     image = tf.switch_case(halvings, [shrunk(ratio) for ratio in (1, 2, 4, 8)])
     orientation = exif.orientation(image_bytes)
-    return tf.cond(orientation > 1, lambda: exif.upright(image, orientation), lambda: image)
+    is_turned = (orientation > 1) & (tf.size(image) > 0)
+    return tf.cond(is_turned, lambda: exif.upright(image, orientation), lambda: image)
 
 
 def _decode_png(image_bytes, attempt):
