@@ -16,6 +16,7 @@ from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
 from tlkeras.data.check import MAX_PIXELS
 from tlkeras.data.images import ENOUGH, resize
+from tlkeras.features.engines.graphs import computation_with_variables
 from tlkeras.precision import in_float32
 from tlkeras.unknown import Threshold
 
@@ -63,8 +64,11 @@ class Serving:
         self._settings = settings or Settings()
         self.takes = "text" if takes_texts(model) else "image_bytes"
         model = in_float32(model)
-        self._model, self._classes = model, model.get_layer("logits").classes
-        self._both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
+        self._classes = model.get_layer("logits").classes
+        both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
+        self._compute, self._variables = computation_with_variables(both)
+        modules = [layer.saved for layer in model.layers if isinstance(layer, HubModule)]
+        self._resources = [resource for module in modules for resource in module.resources()]
         strings = tf.TensorSpec([None], tf.string, name=self.takes)
         self._functions = {
             "serving_default": _traced(self._serving_default, strings),
@@ -90,9 +94,7 @@ class Serving:
         """
         saved = tf.Module(name="serving")
         # Tracked as they are; the model itself would bring functions of its own into a SavedModel.
-        saved.weights = [variable.value for variable in self._model.variables]
-        modules = [layer.saved for layer in self._model.layers if isinstance(layer, HubModule)]
-        saved.resources = [resource for module in modules for resource in module.resources()]
+        saved.weights, saved.resources = self._variables, self._resources
         signatures = {name: function.get_concrete_function() for name, function in self._functions.items()}
         with tempfile.TemporaryDirectory() as scratch:
             labels = Path(scratch, "labels.txt")
@@ -147,7 +149,7 @@ class Serving:
         count = tf.shape(inputs)[0]
         blank = tf.constant([""]) if self.takes == "text" else tf.zeros([1, *self._size, 3])
         # A blank input stands in for none: convolutions and sums on the CPU mistake the shape of an empty batch.
-        features, logits = self._both(tf.cond(count > 0, lambda: inputs, lambda: blank), training=False)
+        features, logits = self._compute(tf.cond(count > 0, lambda: inputs, lambda: blank))
         return features[:count], logits[:count]
 
     def _probabilities_of(self, logits):

@@ -63,35 +63,62 @@ class Graph:
 
 def trace(model: keras.Model) -> Graph:
     """Traces a Functional model of one input in inference, BatchNorm folded where it can be; leaves the model alone."""
+    given = model.inputs[0]
+    spec = tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
+    function = tf.function(computation(model), autograph=False, jit_compile=False).get_concrete_function(spec)
+    return Graph(function)
+
+
+def computation(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Gives what a Functional model of one input computes in inference, to be traced; its weights are those of now.
+
+    They become constants, with BatchNorm folded where it can be, unless they are too many for one graph.
+
+    Returns:
+        A function that takes a batch and gives the list of outputs, in float32.
+    """
     arrays = {id(variable): variable for layer in model.layers for variable in layer.weights}
     constant = sum(np.prod(v.shape, dtype="int64") * 4 for v in arrays.values()) < _MOST_BYTES
     folding = fold(model) if constant else Folding()
     weights = {key: variable.numpy() for key, variable in arrays.items()} if constant else {}
     weights.update(folding.weights)
-    given = model.inputs[0]
 
-    def compute(batch):
-        with _Constants(weights):
-            outputs = model._run_through_graph(batch, lambda operation: _inference(operation, folding))
-        outputs = keras.tree.flatten(outputs)
-        return [tf.cast(output, tf.float32) for output in outputs]
-
-    spec = tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
-    function = tf.function(compute, autograph=False, jit_compile=False).get_concrete_function(spec)
-    return Graph(function)
+    return functools.partial(_compute, model, weights, folding)
 
 
-class _Constants(keras.StatelessScope):
-    """Reads variables as constants, each put into the graph where it is first used."""
+def computation_with_variables(
+    model: keras.Model,
+) -> tuple[Callable[[tf.Tensor], list[tf.Tensor]], list[tf.Variable]]:
+    """Gives what a Functional model of one input computes in inference, BatchNorm folded where it can be.
 
-    def __init__(self, weights: dict[int, np.ndarray]):
+    Returns:
+        A function that takes a batch and gives the list of outputs, in float32; and the variables that it reads, those
+        of the model where nothing was folded into them.
+    """
+    folding = fold(model)
+    replaced = {key: tf.Variable(value, trainable=False) for key, value in folding.weights.items()}
+    folded = {id(weight) for layer in model.layers if id(layer) in folding.shifts for weight in layer.weights}
+    own = [variable.value for variable in model.variables if id(variable) not in {*replaced, *folded}]
+    return functools.partial(_compute, model, replaced, folding), [*replaced.values(), *own]
+
+
+def _compute(model: keras.Model, weights: dict, folding: Folding, batch: tf.Tensor) -> list[tf.Tensor]:
+    with _Replaced(weights):
+        outputs = model._run_through_graph(batch, lambda operation: _inference(operation, folding))
+    return [tf.cast(output, tf.float32) for output in keras.tree.flatten(outputs)]
+
+
+class _Replaced(keras.StatelessScope):
+    """Reads other values in the place of variables, each where it is first used: arrays, as constants, or variables."""
+
+    def __init__(self, weights: dict[int, np.ndarray | tf.Variable]):
         super().__init__()
         self.weights = weights
 
     def get_current_value(self, variable):
         key = id(variable)
         if key not in self.state_mapping and key in self.weights:
-            self.state_mapping[key] = tf.constant(self.weights[key])
+            self.state_mapping[key] = tf.convert_to_tensor(self.weights[key])
         return super().get_current_value(variable)
 
 
