@@ -70,6 +70,10 @@ class Serving:
         modules = [layer.saved for layer in model.layers if isinstance(layer, HubModule)]
         self._resources = [resource for module in modules for resource in module.resources()]
         strings = tf.TensorSpec([None], tf.string, name=self.takes)
+        self._size = () if self.takes == "text" else tuple(model.input_shape[1:3])
+        inputs = strings if self.takes == "text" else tf.TensorSpec([None, *self._size, 3], tf.float32)
+        # Traced once for all signatures.
+        self._read, self._run = _traced(self._reading, strings), _traced(self._running, inputs)
         self._functions = {
             "serving_default": _traced(self._serving_default, strings),
             "probabilities": _traced(self._probabilities, strings),
@@ -77,7 +81,6 @@ class Serving:
             CLASSIFY: _traced(self._classify, tf.TensorSpec([None], tf.string, name="inputs")),
         }
         if self.takes == "image_bytes":
-            self._size = tuple(model.input_shape[1:3])
             pixels = tf.TensorSpec([None, None, None, 3], tf.uint8, name="pixels")
             self._functions["pixels"] = _traced(self._pixels, pixels)
 
@@ -131,7 +134,7 @@ class Serving:
         inputs = tf.map_fn(lambda one: resize(one, self._size), pixels, fn_output_signature=spec)
         return self._best(inputs, tf.fill([count], ""))
 
-    def _read(self, strings) -> tuple[tf.Tensor, tf.Tensor]:
+    def _reading(self, strings) -> tuple[tf.Tensor, tf.Tensor]:
         """Turns strings `(batch,)` into the model's inputs, and says what is wrong with each."""
         if self.takes == "text":
             return strings, tf.zeros_like(strings)
@@ -144,7 +147,7 @@ class Serving:
         specs = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.string))
         return tf.map_fn(read, strings, fn_output_signature=specs, parallel_iterations=_AT_A_TIME)
 
-    def _run(self, inputs) -> tuple[tf.Tensor, tf.Tensor]:
+    def _running(self, inputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Gives the features and logits of inputs, of which there may be none."""
         count = tf.shape(inputs)[0]
         blank = tf.constant([""]) if self.takes == "text" else tf.zeros([1, *self._size, 3])
