@@ -16,7 +16,8 @@ from tlkeras.errors import TlkerasError, TlkerasWarning
 
 # Since when the process runs, but for Python's own start.
 BEGUN = time.monotonic()
-_COMMANDS = {name: f"tlkeras.cli.{name}:command" for name in ("train", "evaluate", "predict", "export", "zoo", "cache")}
+_NAMES = ("train", "evaluate", "predict", "export", "serve-check", "zoo", "cache")
+_COMMANDS = {name: f"tlkeras.cli.{name.replace('-', '_')}:command" for name in _NAMES}
 
 
 @click.group(

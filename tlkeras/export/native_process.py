@@ -147,9 +147,9 @@ class NativeProcess:
 
     def _wait(self, pipe, until: float) -> None:
         left = until - time.monotonic()
-        is_input = pipe is self._process.stdin
-        ready = select.select([] if is_input else [pipe], [pipe] if is_input else [], [], max(left, 0))
-        if not any(ready):
+        ready = select.poll()
+        ready.register(pipe, select.POLLOUT if pipe is self._process.stdin else select.POLLIN)
+        if left <= 0 or not ready.poll(1000 * left):
             self._process.kill()
             raise TlkerasError(f"the C runtime did not answer within {self._timeout:g} s, and was stopped")
 

@@ -1,0 +1,30 @@
+"""`tlkeras serve-check`: the proof that an export serves, one line a check."""
+
+from __future__ import annotations
+
+import click
+
+from tlkeras import consoles
+from tlkeras.cli import quiet
+
+
+@click.command("serve-check", short_help="Prove that an export serves.")
+@click.argument("export")
+@click.argument("files", nargs=-1)
+def command(export, files):
+    """Check EXPORT: a version, the folder of the versions (the newest) or a run.
+
+    Its golden requests are answered in Python and in TensorFlow's C library without Python, and compared with what the
+    model said at export. FILES, images or folders of them, must be answered alike by both. Without a C compiler that
+    half is skipped. The exit code is 1 when a check failed.
+    """
+    console = consoles.make()
+    with quiet.start():
+        from tlkeras.export.serve_check import require, serve_check
+
+    def printed(checks):
+        for check in checks:
+            console.print(f"{check.status:8} {check.name:24} {check.detail}")
+            yield check
+
+    require(printed(serve_check(export, files)))

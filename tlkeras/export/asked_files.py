@@ -1,0 +1,82 @@
+"""Files of the user's, asked of an export in Python and in C, which must agree."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tlkeras.errors import TlkerasError
+from tlkeras.export.contract import About
+from tlkeras.export.golden import TOLERANCE
+from tlkeras.export.messages import predict_log
+from tlkeras.export.replay import Ask, agree
+from tlkeras.files import read_regular
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".txt"}
+_BATCH = 32
+# So many of the unanswered are named.
+_NAMED = 5
+
+
+def expand(files: Sequence[str | Path]) -> list[Path]:
+    """Lists files; a folder stands for the image and text files in it.
+
+    Raises:
+        TlkerasError: One does not exist, or a folder has none.
+    """
+    found: list[Path] = []
+    for path in map(Path, files):
+        if not path.exists():
+            raise TlkerasError(f"there is no file {path}")
+        inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _SUFFIXES)
+        listed = list(inside) if path.is_dir() else [path]
+        if not listed:
+            raise TlkerasError(f"no image or text files in {path}; they end in {', '.join(sorted(_SUFFIXES))}")
+        found += listed
+    return found
+
+
+def check(files: Sequence[Path], about: About, python: Ask, native: Ask | None) -> str:
+    """Asks `serving_default` for the files in batches, and names those that are not answered.
+
+    Raises:
+        TlkerasError: Python and C answer differently, or one refuses a batch.
+    """
+    unanswered: dict[Path, str] = {}
+    difference, count = 0.0, 0
+    for batch in _read(files, about, unanswered):
+        log = predict_log("serving_default", {about.takes: list(batch.values())})
+        answer = python(log)
+        if native:
+            try:
+                difference = max(difference, agree(answer, native(log), TOLERANCE))
+            except TlkerasError as error:
+                raise TlkerasError(f"{next(iter(batch))} and {len(batch) - 1} others: {error}") from error
+        errors = answer.get("error", np.full(len(batch), b"", object))
+        refused = {file: error.decode("utf-8", "replace") for file, error in zip(batch, errors, strict=True) if error}
+        unanswered |= refused
+        count += len(batch) - len(refused)
+    compared = f"in Python and C alike, largest difference {difference:.1e}" if native else "in Python alone"
+    named = [f"{file} ({why})" for file, why in itertools.islice(unanswered.items(), _NAMED)]
+    if len(unanswered) > _NAMED:
+        named.append(f"{len(unanswered) - _NAMED} others")
+    return f"{count} answered {compared}{f'; not answered: {", ".join(named)}' if named else ''}"
+
+
+def _read(files: Sequence[Path], about: About, unanswered: dict[Path, str]) -> Iterator[dict[Path, bytes]]:
+    for start in range(0, len(files), _BATCH):
+        batch = {}
+        for file in files[start : start + _BATCH]:
+            try:
+                content = read_regular(file)
+            except OSError as error:
+                unanswered[file] = f"cannot be read: {error.strerror}"
+                continue
+            if about.is_text:
+                content = content.decode("utf-8", "replace").encode()
+            batch[file] = content
+        if batch:
+            yield batch

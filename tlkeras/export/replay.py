@@ -1,0 +1,176 @@
+"""Golden requests, asked again of whatever answers, and compared with what the model said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from tlkeras.data.images import ALL, decode
+from tlkeras.errors import TlkerasError
+from tlkeras.export.contract import About
+from tlkeras.export.golden import Golden
+from tlkeras.export.messages import classify_log, example_of, predict_log
+
+Ask = Callable[[PredictionLog], dict[str, np.ndarray]]
+# A batch of decoded pixels is large: more pixels than these go alone.
+_MOST_PIXELS = 2**20
+
+
+def check_golden(golden: Golden, about: About) -> str:
+    """Sees whether golden requests are of this export.
+
+    Raises:
+        TlkerasError: They are of other classes, or contradict themselves.
+    """
+    if golden.is_text != about.is_text or golden.probabilities.shape[1] != len(about.classes):
+        raise TlkerasError("its requests are of another model: the input or the number of classes differs")
+    if (golden.is_unknown is not None) != about.tells_unknown or golden.scores.shape[1] != about.top_k:
+        raise TlkerasError("its answers are not those that model.json describes: is_unknown, or the number of classes")
+    rows = range(len(golden.requests))
+    said = {"classes": np.array([[name.encode("utf-8", "replace") for name in row] for row in golden.classes], object)}
+    _compare_best(golden, about, rows, said | {"scores": golden.scores})
+    failed = sum(map(bool, golden.errors))
+    return f"{len(rows)} requests{f', {failed} of them undecodable' if failed else ''}"
+
+
+def replay(ask: Ask, golden: Golden, about: About, size: int) -> str:
+    """Asks `serving_default` and `probabilities` for all golden requests in batches, and compares.
+
+    Raises:
+        TlkerasError: An answer differs from the model's.
+    """
+    difference, count = 0.0, 0
+    for rows in _batches(len(golden.requests), size):
+        request = {about.takes: [golden.requests[i] for i in rows]}
+        answer = ask(predict_log("serving_default", request))
+        difference = max(difference, _compare_best(golden, about, rows, answer))
+        full = _output(ask(predict_log("probabilities", request)), "probabilities", (len(rows), len(about.classes)))
+        difference = max(difference, _within(golden, full, golden.probabilities[rows] * _answered(golden, rows), rows))
+        count += len(rows)
+    return f"{count} answers as the model's, largest difference {difference:.1e}"
+
+
+def replay_classify(ask: Ask, golden: Golden, about: About) -> str:
+    """Asks for all golden requests through Classify.
+
+    Raises:
+        TlkerasError: An answer differs from the model's.
+    """
+    rows = range(len(golden.requests))
+    answer = ask(classify_log("classify", [example_of(about.takes, request) for request in golden.requests]))
+    return f"largest difference {_compare_best(golden, about, rows, answer):.1e}"
+
+
+def replay_pixels(ask: Ask, golden: Golden, about: About) -> str:
+    """Decodes the smallest golden image, asks for its pixels alone and, if it is small, as a batch of 7.
+
+    Raises:
+        TlkerasError: An answer differs from the model's.
+    """
+    images = {i: decode(golden.requests[i], ALL).numpy() for i, error in enumerate(golden.errors) if not error}
+    smallest = min(images, key=lambda i: images[i].size)
+    pixels, difference = images[smallest], 0.0
+    sizes = (1, 7) if pixels.shape[0] * pixels.shape[1] <= _MOST_PIXELS else (1,)
+    for size in sizes:
+        answer = ask(predict_log("pixels", {"pixels": np.stack([pixels] * size)}))
+        difference = max(difference, _compare_best(golden, about, [smallest] * size, answer))
+    return f"{pixels.shape[1]} x {pixels.shape[0]} pixels, batch {' and '.join(map(str, sizes))}: {difference:.1e}"
+
+
+def features(ask: Ask, golden: Golden, about: About) -> np.ndarray:
+    """Asks for the features of all golden requests.
+
+    Raises:
+        TlkerasError: They are no numbers, or not 0 where there is no answer.
+    """
+    found = ask(predict_log("features", {about.takes: golden.requests})).get("features")
+    if found is None or found.ndim != 2 or len(found) != len(golden.requests) or not np.isfinite(found).all():
+        raise TlkerasError("features are not as many rows of numbers as there are requests")
+    if found[~_answered(golden, range(len(found)))[:, 0]].any():
+        raise TlkerasError("features of an undecodable image are not 0")
+    return found
+
+
+def agree(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float) -> float:
+    """Compares two answers of `serving_default`, and gives the largest difference of a score.
+
+    Raises:
+        TlkerasError: They differ.
+    """
+    if one.keys() != other.keys() or any(one[name].shape != other[name].shape for name in one):
+        raise TlkerasError("the outputs have other names or shapes")
+    difference = float(np.abs(one["scores"] - other["scores"]).max(initial=0))
+    swapped = one["classes"] != other["classes"]
+    tied = np.abs(np.diff(one["scores"], axis=1, prepend=np.inf, append=-np.inf))
+    if not difference <= tolerance or (swapped & (np.minimum(tied[:, 1:], tied[:, :-1]) > tolerance)).any():
+        raise TlkerasError(
+            f"the answers differ: scores by up to {difference:.2g}, classes in {int(swapped.sum())} places"
+        )
+    if "error" in one and ((one["error"] == b"") != (other["error"] == b"")).any():
+        raise TlkerasError("one answers an image that the other does not")
+    return difference
+
+
+def _batches(count: int, size: int) -> Iterator[list[int]]:
+    """Gives full batches, each request in one at least."""
+    for start in range(0, count, size):
+        yield [i % count for i in range(start, start + size)]
+
+
+def _answered(golden: Golden, rows: Sequence[int]) -> np.ndarray:
+    return np.array([[not golden.errors[i]] for i in rows])
+
+
+def _output(answer: dict[str, np.ndarray], name: str, shape: tuple[int, int]) -> np.ndarray:
+    if name not in answer:
+        raise TlkerasError(f"the answer has no {name}")
+    if answer[name].shape != shape:
+        raise TlkerasError(f"{name} are {answer[name].shape}, not {shape}")
+    return answer[name]
+
+
+def _within(golden: Golden, found: np.ndarray, expected: np.ndarray, rows: Sequence[int]) -> float:
+    differences = np.abs(found - expected).max(axis=1)
+    # Put so that NaN does not pass.
+    if not (differences <= golden.tolerance).all():
+        worst = int(np.argmax(np.where(np.isfinite(differences), differences, np.inf)))
+        what = f"request {rows[worst]} by {differences[worst]:.2g}"
+        raise TlkerasError(f"the answers differ from the model's: {what} (allowed: {golden.tolerance:g})")
+    return float(differences.max())
+
+
+def _compare_best(golden: Golden, about: About, rows: Sequence[int], answer: dict[str, np.ndarray]) -> float:
+    shape = (len(rows), golden.scores.shape[1])
+    names, scores = _output(answer, "classes", shape), _output(answer, "scores", shape)
+    answered = _answered(golden, rows)
+    expected = golden.probabilities[rows] * answered
+    ranked = np.sort(expected, axis=1)[:, ::-1][:, : shape[1]]
+    difference = _within(golden, scores, ranked, rows)
+    index = {name.encode("utf-8", "surrogatepass"): i for i, name in enumerate(about.classes)}
+    for row, i in enumerate(rows):
+        named = list(names[row])
+        places = [index.get(name, -1) for name in named]
+        if not answered[row]:
+            right = set(named) == {b""}
+        else:
+            is_each = min(places) >= 0 and len(set(places)) == len(places)
+            right = is_each and (np.abs(expected[row, places] - ranked[row]) <= golden.tolerance).all()
+        if not right:
+            best = ", ".join(golden.classes[i]) or "nothing"
+            said = b", ".join(named).decode("utf-8", "replace")
+            raise TlkerasError(f"request {i} is answered {said!r}; the model said {best!r}")
+    _compare_others(golden, rows, answer, answered[:, 0])
+    return difference
+
+
+def _compare_others(golden: Golden, rows: Sequence[int], answer: dict[str, np.ndarray], answered: np.ndarray) -> None:
+    if "error" in answer and ((answer["error"] == b"") != answered).any():
+        wrong = rows[int(np.argmax((answer["error"] == b"") != answered))]
+        raise TlkerasError(f"error of request {wrong} is not that of the model: {golden.errors[wrong]!r}")
+    if "is_unknown" in answer and golden.is_unknown is not None:
+        wrong = answer["is_unknown"] != golden.is_unknown[rows]
+        if wrong.any():
+            raise TlkerasError(f"is_unknown of request {rows[int(np.argmax(wrong))]} is not what the model said")
