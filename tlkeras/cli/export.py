@@ -36,4 +36,6 @@ def command(run, **options):
 
     given = {name: value for name, value in options.items() if value is not None}
     opened = Run(run)
-    show.exported(console, opened.export(console=console, **given))
+    exported = opened.export(console=console, **given)
+    show.exported(console, exported)
+    show.doubt(console, exported.figures)
