@@ -17,7 +17,6 @@ from tlkeras.client import transport
 from tlkeras.client.address import Address
 from tlkeras.client.transport import Patience
 from tlkeras.errors import TlkerasError
-from tlkeras.predictions import Refused
 
 # What a proxy says when the server behind it is not there or does not answer, and what servers say that are busy.
 _BUSY = {502, 503, 504}
@@ -61,7 +60,7 @@ class Rest:
         asked = json.dumps({"signature_name": "serving_default", "inputs": {takes: sent}})
         response, body = self._send("POST", f"{self.address.url}:predict", asked.encode())
         if response.status_code in _REFUSED and (body is not None or response.status_code == requests.codes.too_large):
-            raise Refused(f"refused by the server: {_told(response, body)}")
+            raise transport.refusal(_told(response, body))
         if response.status_code != requests.codes.ok:
             raise self._no_answer(response, body)
         outputs = None if body is None else body.get("outputs")

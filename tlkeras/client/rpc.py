@@ -21,7 +21,6 @@ from tlkeras.client import transport
 from tlkeras.client.address import Address
 from tlkeras.client.transport import Patience
 from tlkeras.errors import TlkerasError
-from tlkeras.predictions import Refused
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -75,7 +74,7 @@ class Rpc:
         sent.dtype = tf.string.as_datatype_enum
         sent.tensor_shape.dim.add(size=len(strings))
         sent.string_val.extend(strings)
-        reply = self._call(self._predictions.Predict, request, refusal=Refused)
+        reply = self._call(self._predictions.Predict, request, may_refuse=True)
         try:
             return {name: _listed(tensor) for name, tensor in reply.outputs.items()}
         except (ValueError, TypeError) as error:
@@ -89,14 +88,14 @@ class Rpc:
             spec.version_label = self.address.label
         return spec
 
-    def _call(self, method: Callable, request: object, refusal: type[Exception] | None = None) -> object:
+    def _call(self, method: Callable, request: object, may_refuse: bool = False) -> object:
         pauses = self._patience.pauses()
         while True:
             try:
                 return method(request, timeout=self._patience.timeout)
             except grpc.RpcError as error:
-                if refusal and error.code() in _REFUSED:
-                    raise refusal(f"refused by the server: {error.details()}") from error
+                if may_refuse and error.code() in _REFUSED:
+                    raise transport.refusal(error.details()) from error
                 failure = self._worded(error)
             pause = next(pauses)
             if pause is None or not isinstance(failure, transport.TryAgain):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tlkeras.client.address import Address
-from tlkeras.errors import TlkerasError, TryAgain
+from tlkeras.errors import TlkerasError, TryAgain, in_one_line
+from tlkeras.predictions import Refused
 
 # States of a version that is not there yet; protobuf's names.
 _ON_THE_WAY = {"START", "LOADING"}
@@ -118,6 +119,11 @@ def refused(address: Address, told: str) -> TlkerasError:
     return TlkerasError(f"{address.server} refuses the request: {_line(told)}")
 
 
+def refusal(told: str) -> Refused:
+    """Words that a server refuses one request, for what it holds."""
+    return Refused(f"refused by the server: {_line(told)}")
+
+
 def _line(text: str, most: int = 300) -> str:
-    line = " ".join(str(text).split())
+    line = in_one_line(Exception(text))
     return line if len(line) <= most else f"{line[: most - 1]}…"
