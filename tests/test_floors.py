@@ -15,6 +15,7 @@ FLOORS = [
         *("errors", "files", "versions", "consoles", "places", "modules", "card_files", "zoo", "pth", "spec"),
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle", "sizes"),
         *("cluster", "leaving", "stages", "metrics", "calibration", "unknown"),
+        *("text_files", "patterns", "asked", "ahead", "predictions", "client"),
     ],
     ["backbones", "data", "distribute"],
     ["heads", "trainable", "builder", "precision"],
