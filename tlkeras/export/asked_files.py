@@ -63,7 +63,7 @@ def check(files: Sequence[Path], about: About, python: Ask, native: Ask | None) 
     named = [f"{file} ({why})" for file, why in itertools.islice(unanswered.items(), _NAMED)]
     if len(unanswered) > _NAMED:
         named.append(f"{len(unanswered) - _NAMED} others")
-    return f"{count} answered {compared}{f'; not answered: {", ".join(named)}' if named else ''}"
+    return "; not answered: ".join([f"{count} answered {compared}", *([", ".join(named)] if named else [])])
 
 
 def _read(files: Sequence[Path], about: About, unanswered: dict[Path, str]) -> Iterator[dict[Path, bytes]]:
