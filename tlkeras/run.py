@@ -218,7 +218,7 @@ class Run:
             )
         if figures:
             self.folder.write_metrics(self.folder.read_metrics() | figures)
-        return exported
+        return dataclasses.replace(exported, figures=figures)
 
     def _logits(self, console: Console | None, examples: Sequence[Example]) -> np.ndarray:
         answer = None

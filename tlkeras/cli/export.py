@@ -41,6 +41,7 @@ def command(run, print_serving, **options):
     console.stderr = print_serving
     exported = opened.export(console=console, **given)
     show.exported(console, exported)
+    show.doubt(console, exported.figures)
     if print_serving:
         from tlkeras.export import serving_files
 

@@ -15,6 +15,7 @@ from tlkeras import consoles
 from tlkeras import stages as stopwatches
 from tlkeras.data.dataset import Data, Example
 from tlkeras.export.savedmodel import Exported
+from tlkeras.export.serve_check import SKIPPED
 from tlkeras.run import Run
 from tlkeras.spec import RunSpec
 from tlkeras.trainable import Plan
@@ -55,12 +56,38 @@ def stages(plan: Plan) -> Table:
 
 
 def exported(console: Console, export: Exported) -> None:
-    """Prints where an export lies and how it compared with the model."""
-    checked = export.parity
+    """Prints where an export lies, how it compared with the model, and how many checks of it were made."""
+    compared = export.parity
+    skipped = [check for check in export.checks if check.status == SKIPPED]
+    checks = f"; {len(export.checks) - len(skipped)} checks passed" + (f", {len(skipped)} skipped" if skipped else "")
     console.print(
-        f"\nexport {export.path}: answers {checked.count} test examples as the model does "
-        f"(largest difference {checked.max_difference:.1e})"
+        f"\nexport {export.path}: answers {compared.count} test examples as the model does "
+        f"(largest difference {compared.max_difference:.1e}){checks}"
     )
+    for reason in dict.fromkeys(check.detail for check in skipped):
+        console.print(f"skipped: {reason}")
+    for check in export.checks:
+        if check.name == "latency":
+            console.print(f"latency: {check.detail}")
+    if export.removed:
+        console.print(f"removed: version{'s'[: len(export.removed) > 1]} {', '.join(map(str, export.removed))}")
+
+
+def doubt(console: Console, figures: dict) -> None:
+    """Prints how well an export is calibrated, and how well it tells inputs that are none of the classes."""
+    if found := figures.get("calibration"):
+        error = found["expected_calibration_error"]
+        console.print(
+            f"calibration: temperature {found['temperature']:.3f}; expected calibration error on the test part "
+            f"{error['before']:.4f} before, {error['after']:.4f} after"
+        )
+    if found := figures.get("unknown"):
+        console.print(
+            f"unknown: {found['score']} below {found['threshold']:.4g}; false alarms {found['false_alarm_rate']:.1%} "
+            f"asked, {found['false_alarms_on_test']:.1%} on the test part"
+        )
+        if "auroc" in found:
+            console.print(f"outliers: {found['outliers']:,}, {found['found']:.1%} found; AUROC {found['auroc']:.4f}")
 
 
 def what_was_made(console: Console, run: Run) -> None:

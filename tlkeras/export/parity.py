@@ -22,7 +22,9 @@ _BATCH = 32
 
 
 class ParityError(TlkerasError):
-    """An export that answers differently from the model it was made of."""
+    """An export that answers differently from the model it was made of. Nothing is wrong with what the user gave."""
+
+    exit_code = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,13 +29,14 @@ MODEL_JSON = "assets.extra/model.json"
 class Exported:
     """A version that was written, how it compared with the model, and how each of its checks came out.
 
-    `removed` are the numbers of older versions that it took the place of.
+    `removed` are the numbers of older versions that it took the place of; `figures` those of `tlkeras.doubt`.
     """
 
     path: Path
     parity: parity.Parity
     checks: list[serve_check.Check]
     removed: list[int] = dataclasses.field(default_factory=list)
+    figures: dict = dataclasses.field(default_factory=dict)
 
 
 def export(
@@ -63,7 +64,8 @@ def export(
         keep: How many versions stay in the folder; all of them where not given.
 
     Raises:
-        ParityError: The export answers differently from the model, or a check of it failed. It is then removed.
+        ParityError, ServeCheckError: The export answers differently from the model, or a check of it failed. It is then
+            removed.
         TlkerasError: The folder cannot be written, or a file to check with cannot be read. Nothing is left behind.
     """
     if keep is not None and keep < 1:
@@ -77,10 +79,7 @@ def export(
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         _write_requests(aside, model, parity.read(check_with, takes_texts(model)), settings)
-        checks = list(serve_check.serve_check(aside))
-        if failed := [check for check in checks if check.failed]:
-            raise parity.ParityError(f"the export is not fit to serve: {failed[0].name}: {failed[0].outcome}")
-        return compared, checks
+        return compared, serve_check.require(serve_check.serve_check(aside))
 
     try:
         path, (compared, checks) = versions.publish(Path(folder), fill)
