@@ -26,7 +26,8 @@ from tlkeras.cli import quiet
 @click.option("--outliers", metavar="PATH", help="With --unknown: images (texts) of no class, to judge it by.")
 @click.option("--max-pixels", type=click.IntRange(1), help="The most pixels of a served picture [default: 64,000,000].")
 @click.option("--keep", type=click.IntRange(1), help="Remove older versions but the newest so many.")
-def command(run, **options):
+@click.option("--print-serving", is_flag=True, help="Then print what TensorFlow Serving is started with, and asked.")
+def command(run, print_serving, **options):
     """Write the model in the folder RUN as SavedModel RUN/export/N, N the next free number, and check its answers."""
     console = consoles.make()
 
@@ -36,6 +37,13 @@ def command(run, **options):
 
     given = {name: value for name, value in options.items() if value is not None}
     opened = Run(run)
+    # The files alone go to standard output, so that they can be kept.
+    console.stderr = print_serving
     exported = opened.export(console=console, **given)
     show.exported(console, exported)
     show.doubt(console, exported.figures)
+    if print_serving:
+        from tlkeras.export import serving_files
+
+        example = serving_files.example_of(opened.data.parts["test"])
+        click.echo(serving_files.render(exported.path, example, opened.folder.path.absolute().name), nl=False)
