@@ -22,7 +22,7 @@ FLOORS = [
     ["engine"],
     ["evaluate", "pictures", "report", "export", "predict"],
     ["run"],
-    ["job"],
+    ["job", "convert"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -63,12 +63,25 @@ class Graph:
 
 def trace(model: keras.Model) -> Graph:
     """Traces a Functional model of one input in inference, BatchNorm folded where it can be; leaves the model alone."""
+    given = model.inputs[0]
+    spec = tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
+    function = tf.function(computation(model), autograph=False, jit_compile=False).get_concrete_function(spec)
+    return Graph(function)
+
+
+def computation(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Gives what a Functional model of one input computes in inference, to be traced; its weights are those of now.
+
+    They become constants, with BatchNorm folded where it can be, unless they are too many for one graph.
+
+    Returns:
+        A function that takes a batch and gives the list of outputs, in float32.
+    """
     arrays = {id(variable): variable for layer in model.layers for variable in layer.weights}
     constant = sum(np.prod(v.shape, dtype="int64") * 4 for v in arrays.values()) < _MOST_BYTES
     folding = fold(model) if constant else Folding()
     weights = {key: variable.numpy() for key, variable in arrays.items()} if constant else {}
     weights.update(folding.weights)
-    given = model.inputs[0]
 
     def compute(batch):
         with _Constants(weights):
@@ -76,9 +89,7 @@ def trace(model: keras.Model) -> Graph:
         outputs = keras.tree.flatten(outputs)
         return [tf.cast(output, tf.float32) for output in outputs]
 
-    spec = tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
-    function = tf.function(compute, autograph=False, jit_compile=False).get_concrete_function(spec)
-    return Graph(function)
+    return compute
 
 
 class _Constants(keras.StatelessScope):
