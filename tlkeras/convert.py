@@ -18,7 +18,8 @@ from tlkeras.export import compare, formats, keras_file
 from tlkeras.export import sparsity as pruning
 from tlkeras.export.compare import MAX_DROP, Figures
 from tlkeras.export.formats import Converted
-from tlkeras.run import Run, recorded
+from tlkeras.records import recorded
+from tlkeras.run import Run
 
 
 @dataclasses.dataclass(frozen=True)
