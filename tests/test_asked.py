@@ -73,7 +73,7 @@ def test_nothing_is_listed_before_it_is_taken(place, monkeypatch):
 
 @pytest.mark.parametrize("name", ["none.jpg", "none/*.jpg", "none[1].jpg/x", "a b"])
 def test_what_is_named_must_be_there(place, name):
-    with pytest.raises(TlkerasError, match="there is no file|nothing matches the pattern"):
+    with pytest.raises(TlkerasError, match=r"there is no file|nothing matches the pattern"):
         asked.refuse_missing([name])
         found(name)
 

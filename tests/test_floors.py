@@ -23,7 +23,7 @@ FLOORS = [
     ["engine"],
     ["records", "evaluate", "doubt", "pictures", "report", "export", "predict"],
     ["run"],
-    ["job"],
+    ["job", "convert"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -20,4 +20,6 @@ def test_the_wheel_has_cards_template_and_type_marker(tmp_path):
     assert cards and cards <= names
     modules = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tlkeras").rglob("*.py")}
     assert modules <= names
+    templates = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "tlkeras").rglob("*.jinja")}
+    assert len(templates) == 5 and templates <= names
     assert {"tlkeras/report.html", "tlkeras/py.typed"} <= names

@@ -118,9 +118,10 @@ def test_run_and_export_predict_the_same(finished, photo_folder):
 
 def test_export_writes_the_next_number(finished):
     folder, _ = finished
-    done = run("export", folder)
-    assert done.returncode == 0 and "export/2" in done.stdout
+    done = run("export", folder, "--print-serving")
+    assert done.returncode == 0 and "export/2" in done.stderr
     assert (folder / "export" / "2" / "saved_model.pb").is_file()
+    assert done.stdout.startswith("# models.config\n") and f"source={folder / 'export'}" in done.stdout
 
 
 def test_a_killed_run_continues_to_the_same_end(photo_folder, tmp_path):

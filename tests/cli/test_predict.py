@@ -17,7 +17,7 @@ PROGRAM = [sys.executable, "-c", "from tlkeras.cli import main; main()", "predic
 
 @pytest.fixture(scope="module")
 def target(tiny_model, tmp_path_factory):
-    return export(tiny_model, tmp_path_factory.mktemp("export"), threshold=0.6)
+    return export(tiny_model, tmp_path_factory.mktemp("export"), threshold=0.25)
 
 
 def printed(capsys, *arguments):

@@ -70,7 +70,7 @@ def test_a_busy_server_is_given_up_in_the_end(address, server, quick, photos):
 def test_a_slow_server_is_not_waited_for(address, server, photos):
     client.predict(address, photos, patience=Patience(timeout=20))
     server.failures = [2.0] * 2
-    with pytest.raises(TryAgain, match="within 0.3 s, tried 2 times.* --timeout"):
+    with pytest.raises(TryAgain, match=r"within 0.3 s, tried 2 times.* --timeout"):
         client.predict(address, photos, patience=Patience(timeout=0.3, tries=2, pause=0.01))
 
 
@@ -79,7 +79,7 @@ def test_no_server_is_one_line(address, quick, photos):
         unused.bind(("127.0.0.1", 0))
         scheme, _, rest = address.partition("://")
         nowhere = f"{scheme}://127.0.0.1:{unused.getsockname()[1]}/{rest.partition('/')[2]}"
-        with pytest.raises(TryAgain, match="no server answers at .*refused.*tried 4 times.*is it running") as told:
+        with pytest.raises(TryAgain, match=r"no server answers at .*refused.*tried 4 times.*is it running") as told:
             client.predict(nowhere, photos, patience=quick)
     assert "\n" not in str(told.value) and told.value.exit_code == 75
 
@@ -104,7 +104,7 @@ def test_a_version_can_be_named(address, quick, photos):
 
 def test_a_model_that_is_being_loaded_is_worth_another_try(address, server, quick, photos):
     server.states = {1: "LOADING"}
-    with pytest.raises(TryAgain, match="is being loaded .versions: 1 LOADING."):
+    with pytest.raises(TryAgain, match=r"is being loaded .versions: 1 LOADING."):
         client.predict(address, photos, patience=quick)
 
 
@@ -112,14 +112,14 @@ def test_a_model_that_goes_away_is_told_after_the_answers(address, server, quick
     found = client.predict(address, photos, batch_size=1, patience=quick)
     server.failures = [None, Status("NOT_FOUND", "Servable not found for request: Latest(tiny)")]
     found = iter(found)
-    with pytest.raises(TlkerasError, match="no model 'tiny'|the versions there"):
+    with pytest.raises(TlkerasError, match=r"no model 'tiny'|the versions there"):
         list(found)
 
 
 def test_a_refusal_for_good_is_one_line(address, server, quick, photos):
     found = client.predict(address, photos, patience=quick)
     server.failures = [Status("PERMISSION_DENIED", "not you\n more")]
-    with pytest.raises(TlkerasError, match="refuses the request: not you$"):
+    with pytest.raises(TlkerasError, match=r"refuses the request: not you$"):
         list(found)
 
 
@@ -158,5 +158,5 @@ def test_retries_wait_longer_each_time_and_not_all_as_long():
 def test_the_other_interface_is_told_from_this(server, quick, photos):
     swapped = [server.rest.replace("http:", "grpc:"), server.grpc.replace("grpc:", "http:")]
     for address in swapped:
-        with pytest.raises(TlkerasError, match="does not answer as TensorFlow Serving|no server answers"):
+        with pytest.raises(TlkerasError, match=r"does not answer as TensorFlow Serving|no server answers"):
             client.predict(address, photos, patience=Patience(timeout=5, tries=2, pause=0.01))

@@ -11,6 +11,7 @@ import pytest
 import workers
 import yaml
 from helpers import REPOSITORY
+from kubernetes_types import check
 
 from tlkeras.cli.train import command
 from tlkeras.cluster import from_environment
@@ -21,27 +22,6 @@ ENTRYPOINT = str(FOLDER / "entrypoint.sh")
 JOB, CLAIM = yaml.safe_load_all((FOLDER / "tfjob.yaml").read_text())
 WORKER = JOB["spec"]["tfReplicaSpecs"]["Worker"]
 (CONTAINER,) = WORKER["template"]["spec"]["containers"]
-
-
-def check(value, kind, where):
-    """Compares a value with a type of the operator's own Python client: names, types, and what must be there."""
-    from kubeflow.training import models as operators
-    from kubernetes.client import models as kubernetes
-
-    if kind.startswith(("list[", "dict(")):
-        inner, items = kind[5:-1].split(", ")[-1], value
-        assert isinstance(value, list if kind.startswith("list[") else dict), f"{where} is no {kind}"
-        for key, item in enumerate(items) if isinstance(items, list) else items.items():
-            check(item, inner, f"{where}.{key}")
-    elif model := getattr(operators, kind, getattr(kubernetes, kind, None)):
-        names = {model.attribute_map[name]: name for name in model.openapi_types}
-        assert value.keys() <= names.keys(), f"{where} has {sorted(value.keys() - names.keys())}"
-        # The model itself says what is missing.
-        model(**{names[key]: item for key, item in value.items()})
-        for key, item in value.items():
-            check(item, model.openapi_types[names[key]], f"{where}.{key}")
-    elif kind != "object":
-        assert type(value) is {"str": str, "int": int, "bool": bool}[kind], f"{where} is no {kind}: {value!r}"
 
 
 def with_change(change):

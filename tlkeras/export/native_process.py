@@ -104,6 +104,12 @@ class NativeProcess:
         self._process.stdout.close()
         self._said.close()
 
+    @property
+    def peak_kb(self) -> int:
+        """The most that was in memory until now, in kB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0])
+
     def ask(self, request: PredictionLog | bytes) -> Reply:
         """Has a request answered: a `PredictionLog`, or whatever bytes.
 
