@@ -60,9 +60,7 @@ def huge_head(random: Random, good: list[bytes]) -> bytes:
             b"GIF89a" + struct.pack("<HHBBB", small, small, 0, 0, 0) + gif_frame(small, small) + b";",
             b"GIF89a" + struct.pack("<HHBBB", 10, 10, 0, 0, 0) + gif_frame(small, small) + b";",
             _saved("JPEG").replace(struct.pack(">HH", 16, 16), struct.pack(">HH", small, small), 1),
-            b"BM"
-            + struct.pack("<IHHIIiiHHIIiiII", 154, 0, 0, 54, 40, side, -side, 1, 24, 0, 0, 0, 0, 0, 0)
-            + b"\0" * 100,
+            b"BM" + bmp + b"\0" * 100,
         )
     )
 
