@@ -112,7 +112,7 @@ class _Local:
         return list(map(Answer, classes, scores.tolist(), errors, unknown))
 
     def _asked(self, signature: str, strings: tf.Tensor) -> dict[str, np.ndarray]:
-        return {name: value.numpy() for name, value in self._ask(signature, strings).items()}
+        return {name: np.asarray(value) for name, value in self._ask(signature, strings).items()}
 
     def reason(self, content: bytes, told: str) -> str:
         """Words why a string has no answer as the check of training data does, which knows more than a graph says."""
