@@ -72,7 +72,7 @@ def command(*arguments: str) -> str:
     return f"from tlkeras.cli import main\ntry: main({list(arguments)})\nexcept SystemExit: pass"
 
 
-HELP = (command("--help"), command("train", "--help"), command("zoo", "--help"))
+HELP = tuple(command(*names, "--help") for names in ([], ["train"], ["zoo"], ["predict"]))
 SPEC_ERROR = command("train", "photos", "--output", "run", "--epochs", "0")
 LISTS = (command("cache", "list"), command("zoo", "list"), command("zoo", "show", "resnet50"))
 

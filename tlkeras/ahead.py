@@ -7,7 +7,8 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import Future
 from typing import TypeVar
 
 T, U = TypeVar("T"), TypeVar("U")
@@ -49,16 +50,36 @@ def read_ahead(source: Iterable[T], most: int = 1) -> Iterator[T]:
                 made.get_nowait()
 
 
-def in_order(function: Callable[[T], U], inputs: Iterable[T], at_once: int = 2) -> Iterator[U]:
-    """Gives the outcome for each input in order, and works on so many at once."""
-    with ThreadPoolExecutor(at_once) as pool:
-        waiting: collections.deque = collections.deque()
+def in_order(function: Callable[[T], U], inputs: Iterable[T], at_once: int = 2, wait: bool = True) -> Iterator[U]:
+    """Gives the outcome for each input in order, and works on so many at once, each in a thread.
+
+    Args:
+        function: What is done.
+        inputs: Taken as they are needed.
+        at_once: How many are worked on.
+        wait: When this ends early, or the process does, wait until those that were begun are done.
+    """
+    begun: collections.deque[Future] = collections.deque()
+    try:
+        for one in inputs:
+            begun.append(_begin(function, one, wait))
+            if len(begun) == at_once:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        if wait:
+            futures.wait(begun)
+
+
+def _begin(function: Callable[[T], U], one: T, wait: bool) -> Future[U]:
+    future: Future[U] = Future()
+
+    def work() -> None:
         try:
-            for one in inputs:
-                waiting.append(pool.submit(function, one))
-                if len(waiting) == at_once:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            future.set_result(function(one))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=not wait, name="at once").start()
+    return future

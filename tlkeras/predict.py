@@ -82,7 +82,7 @@ class _Local:
         has_unknown: `serving_default` gives `is_unknown`.
     """
 
-    most_bytes = _MOST_BYTES
+    most_bytes, may_be_left = _MOST_BYTES, False
 
     def __init__(self, ask: _Ask, classes: Sequence[str], is_text: bool, top_k: int, *, named=0, has_unknown=False):
         self._ask, self._classes, self.is_text = ask, np.array(classes), is_text

@@ -55,12 +55,14 @@ class Answerer(Protocol):
         has_unknown: It says of each whether it is unknown.
         top_k: How many classes it names for each.
         most_bytes: How many bytes it takes at a time, but for one string that has more.
+        may_be_left: A request that was begun can be left alone when nobody wants the answer any more.
     """
 
     is_text: bool
     has_unknown: bool
     top_k: int
     most_bytes: int
+    may_be_left: bool
 
     def answer(self, strings: Sequence[bytes]) -> list[Answer]:
         """Answers to each string, one or more.
@@ -97,7 +99,7 @@ class Predictions(Iterator[Prediction]):
     def _make(self, asked: Iterator[Path | str], batch_size: int) -> Iterator[Prediction]:
         read = batches(asked, self._answerer.is_text, batch_size, self._answerer.most_bytes)
         is_empty = True
-        for some in in_order(self._answered, read_ahead(read)):
+        for some in in_order(self._answered, read_ahead(read), wait=not self._answerer.may_be_left):
             is_empty = False
             yield from some
         if is_empty:

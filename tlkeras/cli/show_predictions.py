@@ -94,13 +94,15 @@ def _row(prediction: Prediction) -> tuple[str, str, str, str]:
 
 
 def _blocks(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:
-    block, since = [], time.monotonic()
+    block, since = [], 0.0
     try:
         for prediction in predictions:
+            # The first may take long: a model that is asked for the first time, a list that is typed.
+            since = since if block else time.monotonic()
             block.append(prediction)
             if len(block) == _BLOCK or time.monotonic() - since > _PATIENCE:
                 yield block
-                block, since = [], time.monotonic()
+                block = []
     except TlkerasError:
         # What was answered is shown before the one line of what went wrong.
         if block:

@@ -72,7 +72,8 @@ def connect(server: str, patience: Patience) -> Transport:
 class _Remote:
     """A model on a server."""
 
-    most_bytes = _MOST_BYTES
+    # Who presses Ctrl-C does not want to wait for a server that does not answer.
+    most_bytes, may_be_left = _MOST_BYTES, True
 
     def __init__(self, transport: Transport, top_k: int):
         self._transport = transport

@@ -37,7 +37,7 @@ _REFUSED = {
 }
 # How gRPC begins to tell of a connection; what else is UNAVAILABLE is so by the word of the server.
 _NO_CONNECTION = ("failed to connect", "dns resolution failed", "name resolution", "socket closed", "connection")
-_NO_HTTP2 = "http1.x server"
+_NO_HTTP2 = ("http1.x server", "parsing HTTP/2")
 
 
 class Rpc:
@@ -106,7 +106,7 @@ class Rpc:
         told = error.details() or error.code().name
         if error.code() is _CODE.DEADLINE_EXCEEDED:
             return transport.too_slow(self.address, self._patience)
-        if error.code() is _CODE.UNAVAILABLE and _NO_HTTP2 in told:
+        if error.code() is _CODE.UNAVAILABLE and any(words in told for words in _NO_HTTP2):
             return transport.no_serving(self.address, "what it says is no gRPC")
         if error.code() is _CODE.UNAVAILABLE:
             is_away = told.lower().startswith(_NO_CONNECTION)
