@@ -102,7 +102,7 @@ def prune(
     data = _data(run, *PARTS)
     with still_readable(_files(data), data.root), hub_places.modules_in(run.folder.path):
         model = _pruned(run, data, sparsity, console or consoles.make())
-        models, examples = {"model": run.model, "pruned model": model}, data.parts["test"]
+        models, examples = {"model": run.model, "pruned": model}, data.parts["test"]
         size = None if takes_texts(model) else tuple(model.input_shape[1:3])
         found = compare.answers([keras_file.runner(one) for one in models.values()], examples, size)
         labels = np.array([data.classes.index(example.label) for example in examples])
