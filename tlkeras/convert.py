@@ -79,7 +79,7 @@ def convert(
             max_drop=max_drop,
             force=force,
             original=run.model,
-            metadata={"sparsity": sparsity},
+            metadata=_about(model, sparsity),
         )
 
 
@@ -128,6 +128,13 @@ def _pruned(run: Run, data: Data, share: float, console: Console) -> keras.Model
     kernels, every = pruning.zeros(model)
     console.print(f"zeros: {kernels:.1%} of the pruned kernels, {every:.1%} of all weights; they pay once compressed")
     return model
+
+
+def _about(model: keras.Model, sparsity: float) -> dict:
+    if not sparsity:
+        return {"sparsity": None}
+    kernels, every = pruning.zeros(model)
+    return {"sparsity": {"asked": sparsity, "zeros_in_pruned_kernels": kernels, "zeros_in_all_weights": every}}
 
 
 def _data(run: Run, *parts: str) -> Data:
