@@ -80,7 +80,7 @@ def convert(
             max_drop=max_drop,
             force=force,
             original=run.model,
-            metadata={"sparsity": sparsity},
+            metadata=_about(model, sparsity),
         )
 
 
@@ -103,7 +103,7 @@ def prune(
     data = _data(run, *PARTS)
     with still_readable(_files(data), data.root), hub_places.modules_in(run.folder.path):
         model = _pruned(run, data, sparsity, console or consoles.make())
-        models, examples = {"model": run.model, "pruned model": model}, data.parts["test"]
+        models, examples = {"model": run.model, "pruned": model}, data.parts["test"]
         size = None if takes_texts(model) else tuple(model.input_shape[1:3])
         found = compare.answers([keras_file.runner(one) for one in models.values()], examples, size)
         labels = np.array([data.classes.index(example.label) for example in examples])
@@ -129,6 +129,13 @@ def _pruned(run: Run, data: Data, share: float, console: Console) -> keras.Model
     kernels, every = pruning.zeros(model)
     console.print(f"zeros: {kernels:.1%} of the pruned kernels, {every:.1%} of all weights; they pay once compressed")
     return model
+
+
+def _about(model: keras.Model, sparsity: float) -> dict:
+    if not sparsity:
+        return {"sparsity": None}
+    kernels, every = pruning.zeros(model)
+    return {"sparsity": {"asked": sparsity, "zeros_in_pruned_kernels": kernels, "zeros_in_all_weights": every}}
 
 
 def _data(run: Run, *parts: str) -> Data:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import consoles
 from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export import lite_metadata
@@ -99,8 +100,10 @@ def runner(content: bytes, threads: int) -> Callable[[np.ndarray], np.ndarray]:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(model_content=content, num_threads=threads)
-        interpreter.allocate_tensors()
+        # It says on standard error what it is going to use.
+        with consoles.no_standard_error():
+            interpreter = Interpreter(model_content=content, num_threads=threads)
+            interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise TlkerasError(f"LiteRT cannot run what was converted: {in_one_line(error)}") from error
     (given,), (answer,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -135,7 +138,7 @@ def _quiet() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with consoles.no_standard_error(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
