@@ -40,7 +40,7 @@ def sides(content: tf.Tensor) -> tf.Tensor:
 
 
 def _first_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gives the bytes as int32 and a zero behind them, and where the descriptor of the first frame begins; -1 where there is none."""
+    """Gives the bytes as int32, a zero behind them, and where the first frame is described; -1 where there is none."""
     # The zero behind the last byte ends any row of blocks.
     values = tf.concat([tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32), [0]], 0)
     size = tf.size(values) - 1
