@@ -15,6 +15,7 @@ FLOORS = [
         *("errors", "files", "versions", "consoles", "places", "modules", "card_files", "zoo", "pth", "spec"),
         *("checksums", "archives", "download", "wheels", "weights", "bundles", "unbundle", "sizes"),
         *("cluster", "leaving", "stages", "metrics", "calibration", "unknown"),
+        *("text_files", "patterns", "asked", "ahead", "predictions", "client"),
     ],
     ["backbones", "data", "distribute"],
     ["heads", "trainable", "builder", "precision"],
@@ -22,7 +23,7 @@ FLOORS = [
     ["engine"],
     ["records", "evaluate", "doubt", "pictures", "report", "export", "predict"],
     ["run"],
-    ["job"],
+    ["job", "convert"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -71,7 +72,7 @@ def command(*arguments: str) -> str:
     return f"from tlkeras.cli import main\ntry: main({list(arguments)})\nexcept SystemExit: pass"
 
 
-HELP = (command("--help"), command("train", "--help"), command("zoo", "--help"))
+HELP = tuple(command(*names, "--help") for names in ([], ["train"], ["zoo"], ["predict"]))
 SPEC_ERROR = command("train", "photos", "--output", "run", "--epochs", "0")
 LISTS = (command("cache", "list"), command("zoo", "list"), command("zoo", "show", "resnet50"))
 

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers import CLASSES
+from new_contract import export as export_new
 
 from tlkeras.errors import TlkerasError
 from tlkeras.export import savedmodel
@@ -18,6 +19,12 @@ def run(tiny_model, photos, tmp_path_factory):
     tiny_model.save(folder / "model.keras")
     savedmodel.export(tiny_model, folder / "export", photos)
     return folder
+
+
+@pytest.fixture(scope="module")
+def telling(tiny_model, tmp_path_factory):
+    """An export that tells errors and what is unknown."""
+    return export_new(tiny_model, tmp_path_factory.mktemp("telling"), threshold=0.25)
 
 
 TARGETS = ["", "model.keras", "export", "export/1"]
@@ -94,3 +101,28 @@ def test_mistakes_are_told_before_anything_is_read(run, photos, tmp_path):
             predict(target, files)
     with pytest.raises(TlkerasError, match="1 or more"):
         predict(run, photos, top_k=0)
+
+
+@pytest.mark.parametrize("top_k", [2, 7])
+@pytest.mark.parametrize("batch_size", [1, 32])
+def test_an_export_tells_errors_and_what_is_unknown(run, telling, photos, tmp_path, top_k, batch_size):
+    bad = {"empty.jpg": b"", "text.png": b"hello", "short.jpg": photos[0].read_bytes()[:-200]}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    asked = [tmp_path / "empty.jpg", *photos[:3], tmp_path / "text.png", *photos[3:], tmp_path / "short.jpg"]
+    found = list(predict(telling, asked, top_k, batch_size))
+    assert [p.error for p in found if p.error] == ["empty: zero bytes", "not an image", "truncated JPEG"]
+    assert all(p.is_unknown for p in found if p.error)
+    good, old = [p for p in found if not p.error], list(predict(run / "export", photos, top_k))
+    assert [p.classes for p in good] == [p.classes for p in old] and {len(p.classes) for p in good} == {top_k}
+    assert [p.is_unknown for p in good] == [p.scores[0] < 0.25 for p in good]
+    assert {True, False} == {p.is_unknown for p in good} and {p.is_unknown for p in old} == {None}
+    assert all("is_unknown" in p.to_dict() for p in found)
+
+
+def test_names_come_from_a_list_too(run, photos):
+    lines = [f"{photo}\n".encode() for photo in (photos[0], "none.jpg", photos[1])]
+    found = list(predict(run, ["-"], lines=iter(lines)))
+    assert [p.error for p in found] == [None, "cannot be read: No such file or directory", None]
+    with pytest.raises(TlkerasError, match="the list on standard input is empty"):
+        next(predict(run, ["-"]))

@@ -28,6 +28,13 @@ def make() -> Console:
     return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, width=width)
 
 
+def beside() -> Console:
+    """Makes a console on standard error, for what goes on while the output goes to a file or another program."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
 def table(*headings: str, words: Collection[str] = ()) -> Table:
     """Makes a table without lines: words on the left of the first column and of those named, numbers on the right."""
     from rich.table import Table

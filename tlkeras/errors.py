@@ -20,7 +20,8 @@ class TlkerasError(Exception):
 class TryAgain(TlkerasError):
     """Nothing is wrong with what the user gave: a worker went away or did not come, or this process was told to leave.
 
-    The same command, started again for all workers with --resume, goes on. The exit code is EX_TEMPFAIL of sysexits.h,
+    The same command, started again for all workers with --resume, goes on; and likewise, once a server that was asked
+    for predictions is there and has time again. The exit code is EX_TEMPFAIL of sysexits.h,
     "the user is invited to retry", which schedulers can tell from a mistake.
     """
 

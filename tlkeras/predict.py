@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras import asked
 from tlkeras.backbones import hub_places
 from tlkeras.backbones.text import needs
-from tlkeras.data import texts as texts_room
 from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export.savedmodel import MODEL_JSON
-from tlkeras.export.serving import Serving
-from tlkeras.files import read_regular
+from tlkeras.export.serving import TOP_K, Serving
+from tlkeras.predictions import Answer, Predictions, Refused
 from tlkeras.versions import versions
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
+# What is read and waits in memory is a few times as much.
+_MOST_BYTES = 2**25
 
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a model says of one file or text: class names, best first, and their scores 0..1; or why it says nothing.
-
-    Of `file` and `text` one is given: where it was read from, or the text itself.
-    """
-
-    file: Path | None
-    classes: list[str] = dataclasses.field(default_factory=list)
-    scores: list[float] = dataclasses.field(default_factory=list)
-    error: str | None = None
-    text: str | None = None
-
-    def to_dict(self) -> dict:
-        """The prediction in plain types that go into JSON as they are."""
-        asked = {"file": str(self.file)} if self.file else {"text": self.text}
-        return {**asked, "classes": self.classes, "scores": self.scores, "error": self.error}
+# A name of a signature, and the strings; gives its outputs.
+_Ask = Callable[[str, Sequence[bytes]], dict[str, np.ndarray]]
 
 
 def predict(
@@ -52,20 +35,25 @@ def predict(
     batch_size: int = 32,
     *,
     texts: Iterable[str] = (),
-) -> Iterator[Prediction]:
-    """Names the classes of files or texts; loads the model at once, and reads files as the predictions are taken.
+    lines: Iterable[bytes] = (),
+) -> Predictions:
+    """Names the classes of files or texts; loads the model at once, and finds and reads files as they are answered.
+
+    Memory does not grow with the number of files: nothing is listed whole. The files of a folder come in the order of
+    their names, those of one with more than 10,000 entries in the order of the file system.
 
     Args:
         target: A run folder, an export (one version, or the folder of the versions: the newest), or a `.keras` file.
-        files: Image files, and folders that stand for the image files in them; for a model of texts .txt files, one
-            text each, likewise.
+        files: Image files; folders that stand for the image files in them; patterns with `*`, `?`, `[…]` and `**`; and
+            `-` for `lines`. For a model of texts .txt files, one text each, likewise.
         top_k: Classes to name for each; all of them where the model has fewer.
-        batch_size: Files in memory at a time.
+        batch_size: Files in a request.
         texts: Texts themselves, for a model of texts.
+        lines: Names of files; for a model of texts, texts.
 
     Returns:
         One prediction for each file in the order of the files, and then for each text. A file that cannot be read or
-        decoded has an `error`.
+        decoded has an `error`, and so has one of `lines` that does not exist.
 
     Raises:
         TlkerasError: The target is nothing that predicts, a file does not exist, there is nothing to predict, or there
@@ -73,111 +61,89 @@ def predict(
     """
     if top_k < 1 or batch_size < 1:
         raise TlkerasError(f"top_k and batch_size are 1 or more. Received: {top_k} and {batch_size}")
-    files, texts = [Path(file) for file in files], list(texts)
-    for file in files:
-        if not file.exists():
-            raise TlkerasError(f"there is no file {file}{'; a text is given with --text' if ' ' in str(file) else ''}")
-    answerer = _load(Path(target))
-    if texts and not answerer.is_text:
-        raise TlkerasError(f"{target} takes images, and a text was given: name image files")
-    asked = [*itertools.chain.from_iterable(_expand(file, answerer.is_text) for file in files), *texts]
-    if not asked:
-        what = ".txt files, or texts with --text" if answerer.is_text else "image files, or folders of them"
-        raise TlkerasError(f"no files to predict: name {what}")
-    return _predictions(answerer, asked, top_k, batch_size)
+    files = list(files)
+    asked.refuse_missing(files)
+    local = _load(Path(target), top_k)
+    return Predictions(local, asked.find(files, local.is_text, lines, texts), batch_size)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Answerer:
-    """What predicts: a function from strings (of image files, or texts) to probabilities, and the class names."""
+class _Local:
+    """A model in this process.
 
-    answer: Callable[[tf.Tensor], tf.Tensor]
-    classes: list[str]
-    is_text: bool
+    Where it names fewer classes than are wanted, it is asked for all probabilities instead; one that tells what is
+    unknown is then asked for both, which takes twice the time.
 
+    Args:
+        ask: Asks the model.
+        classes: Its class names.
+        is_text: It takes texts.
+        top_k: Classes that are wanted.
+        named: Classes that `serving_default` names.
+        has_unknown: `serving_default` gives `is_unknown`.
+    """
 
-def _predictions(answerer: _Answerer, asked: Sequence[Path | str], top_k, batch_size) -> Iterator[Prediction]:
-    classes = np.array(answerer.classes)
-    for start in range(0, len(asked), batch_size):
-        batch = asked[start : start + batch_size]
-        for one, outcome in zip(batch, _probabilities(answerer, batch), strict=True):
-            named = {"file": one} if isinstance(one, Path) else {"file": None, "text": one}
-            if isinstance(outcome, str):
-                yield Prediction(**named, error=outcome)
-            else:
-                best = np.argsort(-outcome, kind="stable")[:top_k]
-                yield Prediction(**named, classes=classes[best].tolist(), scores=outcome[best].tolist())
+    most_bytes, may_be_left = _MOST_BYTES, False
 
+    def __init__(self, ask: _Ask, classes: Sequence[str], is_text: bool, top_k: int, *, named=0, has_unknown=False):
+        self._ask, self._classes, self.is_text = ask, np.array(classes), is_text
+        self.top_k, self.has_unknown = min(top_k, len(classes)), has_unknown
+        self._names_enough = named >= self.top_k
 
-def _probabilities(answerer: _Answerer, asked: Sequence[Path | str]) -> list[np.ndarray | str]:
-    """Gives for each file or text its probabilities, or the reason why there are none."""
-    outcomes: list = [_read(one, answerer.is_text) for one in asked]
-    readable = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, bytes)]
-    for i, outcome in zip(readable, _answers(answerer, [outcomes[i] for i in readable]), strict=True):
-        outcomes[i] = outcome
-    return outcomes
+    def answer(self, strings: Sequence[bytes]) -> list[Answer]:
+        try:
+            return self._answers(strings)
+        except tf.errors.InvalidArgumentError as error:
+            raise Refused(in_one_line(error)) from error
 
+    def _answers(self, strings: Sequence[bytes]) -> list[Answer]:
+        told = self._ask("serving_default", strings) if self._names_enough or self.has_unknown else {}
+        if self._names_enough:
+            classes, scores = (told[name][:, : self.top_k] for name in ("classes", "scores"))
+            classes = [[name.decode() for name in row] for row in classes]
+        else:
+            probabilities = self._ask("probabilities", strings)["probabilities"]
+            best = np.argsort(-probabilities, axis=-1, kind="stable")[:, : self.top_k]
+            classes, scores = self._classes[best].tolist(), np.take_along_axis(probabilities, best, -1)
+        # Where the answer does not say what was not decoded: all its numbers are zero.
+        errors = told.get("error", np.where(scores.any(-1), b"", b"cannot be decoded"))
+        unknown = told["is_unknown"].tolist() if self.has_unknown else [None] * len(strings)
+        errors = [error.decode() for error in errors]
+        return list(map(Answer, classes, scores.tolist(), errors, unknown))
 
-def _answers(answerer: _Answerer, strings: Sequence[bytes]) -> list[np.ndarray | str]:
-    if not strings:
-        return []
-    try:
-        return list(answerer.answer(tf.constant(strings)).numpy())
-    except tf.errors.InvalidArgumentError as error:
-        # One bad image fails its whole batch: find it by halving, so that the good ones are still answered together.
-        if len(strings) == 1:
-            return [("" if answerer.is_text else reason_against(strings[0])) or in_one_line(error)]
-        middle = len(strings) // 2
-        return _answers(answerer, strings[:middle]) + _answers(answerer, strings[middle:])
-
-
-def _read(one: Path | str, is_text: bool) -> bytes | str:
-    """Gives the bytes that the model takes, or the reason why there are none."""
-    try:
-        if not is_text:
-            return read_regular(one)
-        content = texts_room.read(one) if isinstance(one, Path) else one.encode("utf-8", "surrogateescape")
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return texts_room.reason_against(content) or texts_room.decode(content).encode()
+    def reason(self, content: bytes, told: str) -> str:
+        """Words why a string has no answer as the check of training data does, which knows more than a graph says."""
+        return ("" if self.is_text else reason_against(content)) or told
 
 
-def _expand(path: Path, is_text: bool) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    suffixes, what = ({".txt"}, "text") if is_text else (_SUFFIXES, "image")
-    found = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in suffixes and file.is_file())
-    files = [file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    if not files:
-        raise TlkerasError(f"no {what} files in {path}; they end in {', '.join(sorted(suffixes))}")
-    return files
-
-
-def _load(target: Path) -> _Answerer:
+def _load(target: Path, top_k: int) -> _Local:
     """Finds what predicts at the target."""
     if target.suffix == ".keras" and target.is_file():
-        return _load_keras(target)
+        return _load_keras(target, top_k)
     if (target / "saved_model.pb").is_file():
-        return _load_export(target)
+        return _load_export(target, top_k)
     if numbered := versions(target):
-        return _load_export(numbered[-1])
+        return _load_export(numbered[-1], top_k)
     if (target / "model.keras").is_file():
-        return _load_keras(target / "model.keras")
+        return _load_keras(target / "model.keras", top_k)
     state = "has neither model.keras nor saved_model.pb" if target.is_dir() else "does not exist or is none of these"
     raise TlkerasError(f"nothing to predict with: give a run folder, an export or a .keras file. {target} {state}")
 
 
-def _load_keras(path: Path) -> _Answerer:
+def _load_keras(path: Path, top_k: int) -> _Local:
     try:
         with hub_places.modules_in(path.parent):
             model = keras.saving.load_model(path, compile=False)
         classes, serving = model.get_layer("logits").classes, Serving(model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {in_one_line(error)}") from error
-    return _Answerer(lambda s: serving.answer(s, "probabilities")["probabilities"], classes, serving.takes == "text")
+
+    def ask(signature, strings):
+        return serving.answer(strings, signature)
+
+    return _Local(ask, classes, serving.takes == "text", top_k, named=min(TOP_K, len(classes)))
 
 
-def _load_export(path: Path) -> _Answerer:
+def _load_export(path: Path, top_k: int) -> _Local:
     try:
         about = json.loads((path / MODEL_JSON).read_text("utf-8"))
         classes, is_text = about["classes"], about["card"].get("task") == "text"
@@ -185,9 +151,16 @@ def _load_export(path: Path) -> _Answerer:
         if "tensorflow_text" in about.get("needs", []):
             needs("tensorflow_text")
         loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["probabilities"]
+        signatures = {name: loaded.signatures[name] for name in ("serving_default", "probabilities")}
+        outputs = signatures["serving_default"].structured_outputs
+        named = outputs["scores"].shape[1] or 0
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise TlkerasError(f"{path} is not an export of tlkeras, or it is damaged: {in_one_line(error)}") from error
     takes = "text" if is_text else "image_bytes"
+
     # The variables live as long as what was loaded, and a signature alone does not hold it.
-    return _Answerer(lambda strings, keep=loaded: signature(**{takes: strings})["probabilities"], classes, is_text)
+    def ask(signature, strings, keep=loaded):
+        answer = signatures[signature](**{takes: tf.constant(strings)})
+        return {name: value.numpy() for name, value in answer.items()}
+
+    return _Local(ask, classes, is_text, top_k, named=named, has_unknown="is_unknown" in outputs)

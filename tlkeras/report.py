@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from tlkeras import __version__, pictures
 from tlkeras.data.dataset import Data, Example
-from tlkeras.data.texts import beginning
 from tlkeras.evaluate import Evaluation
 from tlkeras.files import atomic_write
+from tlkeras.text_files import beginning
 
 _TITLES = {"accuracy": "Accuracy", "top5": "Top-5 accuracy", "macro_f1": "Macro F1", "loss": "Loss"}
 _CURVES = ("accuracy", "loss")

@@ -271,3 +271,16 @@ def test_names_that_are_no_text_are_printed(finished, photo_folder, tmp_path):
     odd.write_bytes((photo_folder / "red" / "00.png").read_bytes())
     done = run("predict", finished[0] / "export", odd, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["classes"]
+
+
+def test_a_run_is_written_for_small_devices(finished, tmp_path, capsys):
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of the extra lite")
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    main(["export", str(folder), "--format", "tflite", "--quantize", "float16", "--max-drop", "1"])
+    printed = capsys.readouterr().out
+    heading, model, file = [line.split() for line in printed.splitlines() if line.strip()][:3]
+    assert heading[:4] == ["size", "gzip", "accuracy", "ms"] and (model[0], file[0]) == (
+        "model",
+        "model-float16.tflite",
+    )
+    assert json.loads((folder / "export-tflite" / "model-float16.json").read_text())["quantize"] == "float16"

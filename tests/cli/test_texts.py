@@ -182,3 +182,11 @@ def test_what_is_no_text_is_not_answered(finished, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["predict", str(finished / "export"), str(tmp_path)])
     assert "not answered: no text: it has a NUL byte" in capsys.readouterr().out
+
+
+def test_texts_are_pruned_and_written_for_keras(finished, capsys):
+    said = printed(capsys, "export", finished, "--format", "keras", "--sparsity", "0.5", "--force")
+    assert "zeros: 50.0% of the pruned kernels" in said and "model-sparse50.keras" in said
+    with pytest.raises(SystemExit):
+        main(["export", str(finished), "--format", "tflite"])
+    assert "format tflite has no operations for the tokenizer of a model of texts" in capsys.readouterr().err

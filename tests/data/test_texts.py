@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tlkeras import data
+from tlkeras import data, text_files
 from tlkeras.data import pipeline, texts
 from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError
@@ -67,7 +67,7 @@ def test_a_folder_without_texts(make_images):
         (b" \n\t", "empty: no text"),
         ("é".encode("latin-1"), "no UTF-8 text: byte 0xe9 at 0"),
         (b"a\0b", "no text: it has a NUL byte"),
-        (b"x" * (texts.MAX_BYTES + 1), "absurdly long: more than 4,194,304 bytes"),
+        (b"x" * (text_files.MAX_BYTES + 1), "absurdly long: more than 4,194,304 bytes"),
         ("\ufefffine é".encode(), ""),
     ],
 )

@@ -2,70 +2,90 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from collections.abc import Iterator
 
 import click
 
-from tlkeras import consoles
-from tlkeras.cli import quiet
+from tlkeras.errors import TlkerasError
+
+_STDIN = 0
 
 
 @click.command("predict", short_help="Name the classes of image files or texts.")
-@click.argument("target", metavar="RUN_OR_EXPORT")
-@click.argument("files", nargs=-1)
+@click.argument("arguments", nargs=-1, metavar="RUN_OR_EXPORT FILES...")
 @click.option("--text", "texts", metavar="TEXT", multiple=True, help="A text itself; may be given again.")
 @click.option("--top-k", default=3, show_default=True, type=click.IntRange(1), help="Classes to name for each file.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
-def command(target, files, texts, top_k, as_json):
-    """Name the classes of FILES, images or folders of images, with a run or an export.
+@click.option("--json", "form", flag_value="json", help="One JSON object a line instead of a table.")
+@click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header (RFC 4180).")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Files in a request.")
+@click.option("--server", metavar="URL", help="Ask a TensorFlow Serving; all arguments are then FILES.")
+@click.option(
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    help="With --server: how long to wait for an answer.",
+)
+def command(arguments, texts, top_k, form, batch_size, server, timeout):
+    """Name the classes of FILES with a run, an export or a .keras file, or with a model on a server.
 
-    For a model of texts FILES are .txt files of one text each, or folders of them; - reads standard input, a text a
-    line.
+    FILES are images; folders, which stand for the images in them; quoted patterns such as 'photos/**/*.jpg'; and -,
+    which reads names of files from standard input, one a line. The files of a folder come in the order of their names,
+    those of one with more than 10,000 entries in the order of the file system. Memory does not grow with their number.
+
+    For a model of texts FILES are .txt files of one text each, or folders of them; - reads a text a line.
+
+    --server takes http://HOST:8501/v1/models/NAME or grpc://HOST:8500/v1/models/NAME, and /versions/N or /labels/LABEL
+    after it. A server names as many classes as its model was exported with, 5 as a rule, whatever --top-k says.
+
+    Exit code 2 where a file has no answer, 75 where a server is not there or has no time.
     """
-    with quiet.start():
-        from tlkeras.predict import predict
+    lines = _lines() if "-" in arguments else ()
+    asked = {"top_k": top_k, "batch_size": batch_size, "texts": texts, "lines": lines}
+    if server:
+        predictions = _from_server(server, arguments, timeout, asked)
+    elif not arguments:
+        raise click.UsageError("Missing argument 'RUN_OR_EXPORT'.")
+    else:
+        from tlkeras.cli import quiet
 
-    texts = [*texts, *(_lines() if "-" in files else ())]
-    predictions = predict(target, [file for file in files if file != "-"], top_k=top_k, texts=texts)
-    failed = show_json(predictions) if as_json else show_table(predictions)
-    if failed:
+        with quiet.start():
+            from tlkeras.predict import predict
+        predictions = predict(arguments[0], arguments[1:], **asked)
+    from tlkeras.cli import show_predictions
+
+    if show_predictions.FORMS[form](predictions):
         sys.exit(2)
 
 
-def _lines() -> list[str]:
-    content = click.get_binary_stream("stdin").read().decode("utf-8", "surrogateescape")
-    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
+def _from_server(server, files, timeout, asked):
+    if server.startswith("grpc"):
+        from tlkeras.cli import quiet
+
+        # The protocol messages bring TensorFlow.
+        with quiet.start():
+            import tlkeras.client.rpc  # noqa: F401
+    from tlkeras import client
+
+    if not files and not asked["texts"]:
+        raise TlkerasError("no files to predict: name image files, folders of them, or texts with --text")
+    return client.predict(server, files, **asked, patience=client.Patience(timeout=timeout))
 
 
-def show_json(predictions) -> int:
-    """Prints one object a line as the predictions come, and gives the number of files without an answer."""
-    failed = 0
-    for prediction in predictions:
-        failed += prediction.error is not None
-        click.echo(json.dumps(prediction.to_dict(), ensure_ascii=False))
-    return failed
+def _lines() -> Iterator[bytes]:
+    """Gives the lines of standard input as they come.
 
-
-def show_table(predictions) -> int:
-    """Prints a table with the best classes of each file, and gives the number of files without an answer."""
-    table = consoles.table("input", "class", "score", "then", words=("class", "then"))
-    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"
-    failed = 0
-    for prediction in predictions:
-        if prediction.error is not None:
-            failed += 1
-            table.add_row(_asked(prediction), "", "", f"not answered: {prediction.error}")
-            continue
-        (best, *others), (score, *scores) = prediction.classes, prediction.scores
-        then = "  ".join(f"{name} {value:.3f}" for name, value in zip(others, scores, strict=True))
-        table.add_row(_asked(prediction), best, f"{score:.3f}", then)
-    consoles.make().print(table)
-    return failed
-
-
-def _asked(prediction) -> str:
-    """Gives the file, or the beginning of the text."""
-    from tlkeras.data.texts import beginning
-
-    return str(prediction.file) if prediction.file else beginning(prediction.text, 80)
+    Not from `sys.stdin`: Python cannot end while a thread waits in it.
+    """
+    begun = []
+    while block := os.read(_STDIN, 2**16):
+        first, *others = block.split(b"\n")
+        begun.append(first)
+        for other in others:
+            yield b"".join(begun)
+            begun = [other]
+    if any(begun):
+        yield b"".join(begun)

@@ -14,8 +14,8 @@ from rich.table import Table
 from tlkeras import consoles
 from tlkeras import stages as stopwatches
 from tlkeras.data.dataset import Data, Example
+from tlkeras.export.checks import SKIPPED
 from tlkeras.export.savedmodel import Exported
-from tlkeras.export.serve_check import SKIPPED
 from tlkeras.run import Run
 from tlkeras.spec import RunSpec
 from tlkeras.trainable import Plan

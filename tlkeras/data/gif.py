@@ -13,7 +13,7 @@ _SCREEN, _DESCRIPTOR = 13, 10
 # Extensions before the first frame; a file with more was made to waste time.
 _MOST_EXTENSIONS = 64
 # Blocks that are passed in one turn of a loop, whose turns take longer than what is in them.
-_STRIDE = 32
+_STRIDE = 8
 
 
 def first_frame(content: tf.Tensor) -> tf.Tensor:
@@ -40,18 +40,19 @@ def sides(content: tf.Tensor) -> tf.Tensor:
 
 
 def _first_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gives the bytes as int32, and where the descriptor of the first frame begins; -1 where there is none."""
-    values = tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32)
-    size = tf.size(values)
+    """Gives the bytes as int32, a zero behind them, and where the first frame is described; -1 where there is none."""
+    # The zero behind the last byte ends any row of blocks.
+    values = tf.concat([tf.cast(tf.io.decode_raw(content, tf.uint8), tf.int32), [0]], 0)
+    size = tf.size(values) - 1
 
     def is_extension(position):
-        return (position + 2 < size) & (values[tf.minimum(position, size - 1)] == _EXTENSION)
+        return (position + 2 < size) & (tf.gather(values, position) == _EXTENSION)
 
     def found():
-        start = _SCREEN + _colours(values[10])
+        start = tf.minimum(_SCREEN + _colours(values[10]), size)
         bound = {"maximum_iterations": _MOST_EXTENSIONS}
         (start,) = tf.while_loop(is_extension, lambda at: (_behind_blocks(values, at + 2),), (start,), **bound)
-        is_image = (start + _DESCRIPTOR < size) & (values[tf.minimum(start, size - 1)] == _IMAGE)
+        is_image = (start + _DESCRIPTOR < size) & (tf.gather(values, start) == _IMAGE)
         return tf.where(is_image, start, -1)
 
     return values, tf.cond(size > _SCREEN, found, lambda: tf.constant(-1))
@@ -64,16 +65,14 @@ def _colours(flags: tf.Tensor) -> tf.Tensor:
 
 def _behind_blocks(values: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Finds the end of a row of blocks, each of which begins with its length; one of length 0 is the last."""
-    size = tf.size(values)
+    size = tf.size(values) - 1
 
     def step(position):
         for _ in range(_STRIDE):
-            length = values[tf.minimum(position, size - 1)]
-            position = tf.where((position < size) & (length > 0), position + 1 + length, position)
+            length = tf.gather(values, position)
+            # The last one is not passed.
+            position = tf.minimum(position + length + tf.sign(length), size)
         return (position,)
 
-    def goes_on(position):
-        return (position < size) & (values[tf.minimum(position, size - 1)] > 0)
-
-    (end,) = tf.while_loop(goes_on, step, (start,))
+    (end,) = tf.while_loop(lambda at: tf.gather(values, at) > 0, step, (tf.minimum(start, size),))
     return tf.minimum(end + 1, size)

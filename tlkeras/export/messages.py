@@ -47,3 +47,11 @@ def outputs_of(response: PredictResponse | ClassificationResponse) -> dict[str, 
         "classes": np.array([[one.label.encode() for one in row] for row in rows], object),
         "scores": np.array([[one.score for one in row] for row in rows], np.float32),
     }
+
+
+def signature_of(log: PredictionLog) -> str:
+    """Gives the signature that a request asks; of another kind than Predict and Classify, the kind."""
+    kind = log.WhichOneof("log_type")
+    if kind not in ("predict_log", "classify_log"):
+        return str(kind)
+    return getattr(log, kind).request.model_spec.signature_name or "serving_default"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import tensorflow as tf
+from PIL import ExifTags, Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from tlkeras.data.images import ALL, decode
+from tlkeras.data.images import ENOUGH
 from tlkeras.errors import TlkerasError
+from tlkeras.export.checks import Skip
 from tlkeras.export.contract import About
 from tlkeras.export.golden import Golden
 from tlkeras.export.messages import classify_log, example_of, predict_log
@@ -16,6 +20,7 @@ from tlkeras.export.messages import classify_log, example_of, predict_log
 Ask = Callable[[PredictionLog], dict[str, np.ndarray]]
 # A batch of decoded pixels is large: more pixels than these go alone.
 _MOST_PIXELS = 2**20
+_JPEG = b"\xff\xd8\xff"
 
 
 def check_golden(golden: Golden, about: About) -> str:
@@ -64,19 +69,41 @@ def replay_classify(ask: Ask, golden: Golden, about: About) -> str:
 
 
 def replay_pixels(ask: Ask, golden: Golden, about: About) -> str:
-    """Decodes the smallest golden image, asks for its pixels alone and, if it is small, as a batch of 7.
+    """Asks for the pixels of the smallest plain golden image alone and, if they are few, as a batch of 7.
 
     Raises:
+        Skip: There is no plain one.
         TlkerasError: An answer differs from the model's.
     """
-    images = {i: decode(golden.requests[i], ALL).numpy() for i, error in enumerate(golden.errors) if not error}
-    smallest = min(images, key=lambda i: images[i].size)
-    pixels, difference = images[smallest], 0.0
+    requests = {i: golden.requests[i] for i, error in enumerate(golden.errors) if not error}
+    smallest = min((i for i in requests if _is_plain(requests[i], about)), key=lambda i: len(requests[i]), default=None)
+    if smallest is None:
+        raise Skip("no golden image is plain: RGB or grey, upright, opaque, not to be halved while it is decoded")
+    pixels, difference = _plain_pixels(requests[smallest]), 0.0
     sizes = (1, 7) if pixels.shape[0] * pixels.shape[1] <= _MOST_PIXELS else (1,)
     for size in sizes:
         answer = ask(predict_log("pixels", {"pixels": np.stack([pixels] * size)}))
         difference = max(difference, _compare_best(golden, about, [smallest] * size, answer))
-    return f"{pixels.shape[1]} x {pixels.shape[0]} pixels, batch {' and '.join(map(str, sizes))}: {difference:.1e}"
+    batches = " and ".join(map(str, sizes))
+    return f"{pixels.shape[1]} x {pixels.shape[0]}, batch {batches}, largest difference {difference:.1e}"
+
+
+def _is_plain(content: bytes, about: About) -> bool:
+    """Says whether an image has the same pixels for any decoder."""
+    with Image.open(io.BytesIO(content)) as image:
+        is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        is_read = image.format in ("JPEG", "PNG", "BMP") and image.mode in ("RGB", "L")
+        return is_read and is_upright and "transparency" not in image.info and _is_small(image.size, about)
+
+
+def _is_small(size: tuple[int, int], about: About) -> bool:
+    return min(size) // 2 < ENOUGH * max(about.image_size)
+
+
+def _plain_pixels(content: bytes) -> np.ndarray:
+    if content.startswith(_JPEG):
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE").numpy()
+    return tf.io.decode_image(content, channels=3, expand_animations=False).numpy()
 
 
 def features(ask: Ask, golden: Golden, about: About) -> np.ndarray:

@@ -79,7 +79,7 @@ def export(
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         _write_requests(aside, model, parity.read(check_with, takes_texts(model)), settings)
-        return compared, serve_check.require(serve_check.serve_check(aside))
+        return compared, serve_check.require(serve_check.serve_check(aside, latency=False))
 
     try:
         path, (compared, checks) = versions.publish(Path(folder), fill)

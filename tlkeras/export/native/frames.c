@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define AT_ONCE ((size_t)1 << 20)
-/* A buffer that one large request made is not kept for the small ones that follow. */
 #define KEPT ((size_t)16 << 20)
 
 static bool read_all(int file, uint8_t *at, size_t size) {
@@ -32,11 +31,13 @@ static bool write_all(int file, const uint8_t *at, size_t size) {
   return true;
 }
 
+void shrink(Buffer *buffer) {
+  if (buffer->capacity <= KEPT) return;
+  free(buffer->data);
+  *buffer = (Buffer){0};
+}
+
 bool read_frame(int file, Buffer *buffer) {
-  if (buffer->capacity > KEPT) {
-    free(buffer->data);
-    *buffer = (Buffer){0};
-  }
   uint8_t head[4];
   if (!read_all(file, head, 4)) return false;
   size_t left = head[0] | (size_t)head[1] << 8 | (size_t)head[2] << 16 | (size_t)head[3] << 24;

@@ -4,6 +4,9 @@
 
 #include "requests.h"
 
+/* Lets go of the memory of a buffer that one large message made: it is not kept for the small ones that follow. */
+void shrink(Buffer *buffer);
+
 /* Reads a frame; the buffer grows only as bytes arrive, whatever length is declared. False at the end of the input. */
 bool read_frame(int file, Buffer *buffer);
 

@@ -29,6 +29,8 @@ static int serve(const Model *model, int out) {
   while (read_frame(STDIN_FILENO, &request)) {
     answer(model, (Bytes){request.data, request.size}, &reply);
     if (!write_reply(out, &reply)) return 1;
+    shrink(&request);
+    shrink(&reply.body);
   }
   return 0;
 }

@@ -1,0 +1,82 @@
+import json
+import subprocess
+import sys
+import urllib.request
+from base64 import b64encode
+
+import pytest
+from helpers import REPOSITORY
+
+from tlkeras import client
+from tlkeras.client.address import parse
+from tlkeras.errors import TlkerasError
+
+PROGRAM = """
+import sys
+from tlkeras.cli import main
+try: main(sys.argv[1:])
+finally: print("loaded", sorted({"tensorflow", "keras", "grpc"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def test_rest_needs_no_tensorflow(server, photos):
+    command = [sys.executable, "-c", PROGRAM, "predict", "--server", server.rest, *map(str, photos), "--csv"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0 and done.stderr.splitlines()[-1] == "loaded []"
+    assert len(done.stdout.splitlines()) == 8
+
+
+@pytest.mark.parametrize("page", [b"<html>hello</html>", b'["junk"]', b'{"metadata": 3}', b"\xff\xfe", b""])
+def test_what_is_no_serving_is_one_line(server, quick, photos, page):
+    server.failures = [page]
+    with pytest.raises(TlkerasError, match="does not answer as TensorFlow Serving does") as told:
+        client.predict(server.rest, photos, patience=quick)
+    assert "\n" not in str(told.value) and told.value.exit_code == 2
+
+
+@pytest.mark.parametrize("page", [b"<html>hello</html>", b'{"outputs": [1]}', b'{"predictions": []}'])
+def test_junk_for_an_answer_is_one_line(server, quick, photos, page):
+    found = client.predict(server.rest, photos, patience=quick)
+    server.failures = [page]
+    with pytest.raises(TlkerasError, match="a reply of the wrong shape"):
+        list(found)
+
+
+def post(url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as reply:
+        return json.load(reply)
+
+
+def test_the_test_server_speaks_rows_columns_and_examples(server, photos):
+    """What the documentation of TensorFlow Serving shows, so that the client is not tested against a misreading."""
+    image = {"b64": b64encode(photos[0].read_bytes()).decode()}
+    (row,) = post(f"{server.rest}:predict", {"instances": [image]})["predictions"]
+    (named,) = post(f"{server.rest}:predict", {"instances": [{"image_bytes": image}]})["predictions"]
+    columns = post(f"{server.rest}:predict", {"inputs": [image]})["outputs"]
+    assert row == named == {name: values[0] for name, values in columns.items()}
+    alone = post(f"{server.rest}:predict", {"signature_name": "probabilities", "instances": [image]})["predictions"]
+    assert len(alone[0]) == 7
+    classified = post(f"{server.rest}:classify", {"signature_name": "classify", "examples": [{"image_bytes": image}]})
+    assert [name for name, _ in classified["results"][0]] == row["classes"]
+
+
+@pytest.mark.parametrize(
+    ("server", "url"),
+    [
+        ("http://host:8501/v1/models/flowers", "http://host:8501/v1/models/flowers"),
+        ("https://host/behind/v1/models/a%20b/versions/3:predict", "https://host/behind/v1/models/a%20b/versions/3"),
+        ("http://[::1]:8501/v1/models/m/labels/stable/metadata", "http://[::1]:8501/v1/models/m/labels/stable"),
+    ],
+)
+def test_addresses_are_read(server, url):
+    assert parse(server).url == url
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["", "host:8501", "http://host:8501", "http://host:x/v1/models/m", "ftp://h/v1/models/m", "grpc://h/v1/models/m"],
+)
+def test_other_addresses_are_refused_with_the_forms(server):
+    with pytest.raises(TlkerasError, match=r"Legal: http://HOST:8501/v1/models/NAME or grpc://HOST:8500"):
+        parse(server)

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from helpers import CLASSES, make_tiny_model
+
+from tlkeras import data as data_room
+from tlkeras import heads
+from tlkeras.backbones.preprocess import Preprocess
+from tlkeras.convert import file_of
+from tlkeras.errors import TlkerasError
+from tlkeras.export import compare, formats, keras_file, on_onnx
+
+NEEDS = {"tflite": ["ai_edge_litert"], "onnx": ["onnxruntime", "tf2onnx"], "keras": []}
+
+
+def need(format: str) -> None:
+    for module in NEEDS[format]:
+        pytest.importorskip(module, reason=f"needs {module}, of the extra for {format}")
+
+
+@pytest.fixture(scope="module")
+def colours(photo_folder):
+    return data_room.load(photo_folder)
+
+
+def colour_model(classes, name: str = "colours") -> keras.Model:
+    """A model that is always right about blue, green and red."""
+    image = keras.Input((32, 32, 3), name="image")
+    x = Preprocess({"name": name, "preprocess": "unit"}, name="preprocess")(image)
+    model = keras.Model(image, heads.classify(x, classes), name=name)
+    model.get_layer("logits").kernel.assign(20 * np.eye(3)[::-1])
+    return model
+
+
+@pytest.mark.parametrize("format", list(formats.SUFFIXES))
+def test_a_file_is_measured_beside_the_model(colours, tmp_path, format):
+    need(format)
+    model, path = colour_model(colours.classes), tmp_path / "a" / f"model{formats.SUFFIXES[format]}"
+    made = formats.convert(model, colours, path, format, metadata={"sparsity": 0.0})
+    assert [form.name for form in made.forms] == ["model", path.name]
+    assert [form.accuracy for form in made.forms] == [1.0, 1.0] and made.same_class == 1.0
+    assert made.difference <= 1e-6 and made.count == len(colours.parts["test"])
+    assert made.forms[-1].bytes == path.stat().st_size
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert (about["classes"], about["format"], about["image_size"]) == (["blue", "green", "red"], format, [32, 32])
+    assert sorted(file.name for file in path.parent.iterdir()) == ["model.json", path.name]
+
+
+def test_lost_accuracy_writes_nothing_unless_forced(colours, tmp_path):
+    model, path = colour_model(colours.classes), tmp_path / "new" / "model.keras"
+    spoiled = keras_file.copy(model)
+    spoiled.get_layer("logits").bias.assign([100, 0, 0])
+    with pytest.raises(compare.TooLossy, match=r"loses 0\.66\d+ of accuracy \(1\.0000 to 0\.33\d+ on 6") as lost:
+        formats.convert(spoiled, colours, path, "keras", original=model)
+    assert [form.name for form in lost.value.forms] == ["model", "pruned", "model.keras"]
+    assert not path.parent.exists()
+    formats.convert(spoiled, colours, path, "keras", original=model, force=True)
+    assert keras.saving.load_model(path).get_layer("logits").classes == colours.classes
+
+
+def test_a_keras_file_leaves_the_optimizer_behind(tiny_model, tmp_path):
+    compiled = make_tiny_model()
+    compiled.compile("adam", "mse")
+    compiled.optimizer.build(compiled.trainable_variables)
+    loaded = keras_file.load(keras_file.convert(compiled))
+    assert not loaded.compiled
+    np.testing.assert_array_equal(loaded.get_layer("logits").kernel, tiny_model.get_layer("logits").kernel)
+
+
+def test_an_onnx_file_takes_any_number_of_images_and_names_the_classes():
+    need("onnx")
+    import onnx
+
+    content = on_onnx.convert(make_tiny_model())
+    made = onnx.load_from_string(content)
+    about = {entry.key: entry.value for entry in made.metadata_props}
+    assert json.loads(about["classes"]) == about["labels"].splitlines() == CLASSES
+    assert about["Image.BitmapPixelFormat"] == "Rgb8"
+    answer = on_onnx.runner(content, 1)
+    assert [answer(np.zeros((n, 32, 32, 3), np.uint8)).shape for n in (1, 5)] == [(1, 7), (5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("format", "quantize", "message"),
+    [
+        ("tfjs", "none", "unknown format.*Legal: tflite, onnx, keras"),
+        ("tflite", "int4", "unknown quantization.*Did you mean 'int8'"),
+        ("onnx", "int8", "quantize 'int8' is for the format tflite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tiny_model, format, quantize, message):
+    with pytest.raises(TlkerasError, match=message):
+        formats.check_fits(tiny_model, format, quantize)
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_model_of_texts_is_refused_in_one_line(format):
+    model = make_tiny_model()
+    model.get_layer("preprocess").card["task"] = "text"
+    with pytest.raises(
+        TlkerasError, match=f"^format {format} has no operations for the tokenizer.*savedmodel and keras"
+    ):
+        formats.check_fits(model, format)
+
+
+def test_each_kind_has_a_file_of_its_own():
+    names = [
+        file_of(Path("run"), *kind).as_posix() for kind in (("onnx",), ("tflite", "int8"), ("keras", "none", 0.125))
+    ]
+    assert names == [
+        "run/export-onnx/model.onnx",
+        "run/export-tflite/model-int8.tflite",
+        "run/export-keras/model-sparse12_5.keras",
+    ]

@@ -1,0 +1,163 @@
+import json
+import shutil
+
+import pytest
+import stand_in
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from tlkeras.cli import main
+from tlkeras.errors import TlkerasError
+from tlkeras.export import golden, warmup
+from tlkeras.export.checks import FAILED, OK, SKIPPED, Check, ServeCheckError, require
+from tlkeras.export.contract import LABELS, MODEL_JSON
+from tlkeras.export.serve_check import find_version, serve_check
+
+
+def outcomes(export, *files, latency=False) -> dict[str, Check]:
+    return {check.name: check for check in serve_check(export, files, latency=latency)}
+
+
+def failed(export) -> dict[str, str]:
+    return {name: check.detail for name, check in outcomes(export).items() if check.status == FAILED}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "a.bmp").write_bytes(stand_in.bmp(stand_in.IMAGES[1]))
+    (folder / "b.bmp").write_bytes(b"no image")
+    return folder
+
+
+def test_an_export_passes(proven, program, files):
+    found = outcomes(proven, files, latency=True)
+    assert {check.status for check in found.values()} == {OK}
+    runtimes = ["load", "warm-up file", "batch 1", "batch 7", "batch 32", "features", "classify", "pixels"]
+    both = [f"{runtime}, {what}" for runtime in ("python", "C runtime") for what in runtimes]
+    first = ["layout", "signatures", "ops", "golden requests", "warm-up file"]
+    assert list(found) == [*first, *both, "latency", "files"]
+    assert found["files"].detail.startswith("1 answered in Python and C alike")
+    assert found["files"].detail.endswith(f"not answered: {files / 'b.bmp'} (no image)")
+
+
+def test_without_a_compiler_half_is_skipped(proven, tmp_path, no_compiler, files):
+    no_compiler(tmp_path)
+    found = outcomes(proven, files / "a.bmp")
+    skipped = {name for name, check in found.items() if check.status == SKIPPED}
+    assert skipped == {name for name in found if name.startswith("C runtime")}
+    assert (
+        found["C runtime, batch 7"].detail == "needs the export in the C runtime, see above"
+        or "no C compiler" in found["C runtime, batch 7"].detail
+    )
+    assert "there is no C compiler" in found["C runtime, load"].detail
+    assert found["files"].detail == "1 answered in Python alone"
+    assert require(found.values())
+
+
+def saved_with(**changes):
+    """Writes another graph over that of an export."""
+    return lambda export: stand_in.write_graph(export, **changes)
+
+
+def without_signature(export):
+    """Python finds it all the same: it looks elsewhere."""
+    path = export / "saved_model.pb"
+    saved = SavedModel.FromString(path.read_bytes())
+    del saved.meta_graphs[0].signature_def["features"]
+    path.write_bytes(saved.SerializeToString())
+
+
+def with_other_op(export):
+    path = export / "saved_model.pb"
+    saved = SavedModel.FromString(path.read_bytes())
+    saved.meta_graphs[0].graph_def.node.add(name="x", op="PyFunc")
+    path.write_bytes(saved.SerializeToString())
+
+
+def with_damaged_record(export):
+    with tf.io.TFRecordWriter(str(export / warmup.FILE)) as file:
+        file.write(b"\xff\xff no PredictionLog")
+
+
+def edited(name, change):
+    def damage(export):
+        path = export / name
+        path.write_bytes(change(path.read_bytes()))
+
+    return damage
+
+
+def golden_says(key, value):
+    def change(content):
+        found = json.loads(content)
+        found["answers"][1][key] = value
+        return json.dumps(found).encode()
+
+    return edited(golden.FILE, change)
+
+
+CLASSES = ["bee", "ant", "cat", "dog", "eel", "fox", "gnu"]
+SABOTAGE = {
+    "a weight": (saved_with(bias=0.01), {"python, batch 1", "C runtime, batch 1", "C runtime, classify"}),
+    "the order of labels": (saved_with(classes=CLASSES), {"layout", "python, batch 7", "C runtime, batch 32"}),
+    "labels.txt": (edited(LABELS, lambda text: text[::-1]), {"layout"}),
+    "a record": (with_damaged_record, {"warm-up file"}),
+    "half the warm-up file": (edited(warmup.FILE, lambda content: content[: len(content) // 2]), {"warm-up file"}),
+    "a signature": (without_signature, {"signatures", "C runtime, warm-up file", "C runtime, features"}),
+    "an op": (with_other_op, {"ops"}),
+    "golden.json": (edited(golden.FILE, lambda content: content[:50]), {"golden requests"}),
+    "a golden answer": (golden_says("classes", ["ant"] * 5), {"golden requests"}),
+    "a golden error": (golden_says("error", "none such"), {"golden requests"}),
+    "model.json": (edited(MODEL_JSON, lambda content: b"{}"), {"layout"}),
+    "saved_model.pb": (
+        edited("saved_model.pb", lambda content: content[:99]),
+        {"signatures", "python, load", "C runtime, load"},
+    ),
+    "variables": (
+        edited("variables/variables.data-00000-of-00001", lambda content: content[:99]),
+        {"python, load", "C runtime, load"},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SABOTAGE)
+def test_sabotage_is_seen(copied, program, what):
+    damage, lines = SABOTAGE[what]
+    damage(copied)
+    found = failed(copied)
+    assert found.keys() >= lines
+    assert all(detail and "\n" not in detail for detail in found.values())
+
+
+def test_the_version_is_found(proven, tmp_path):
+    assert find_version(proven.parent) == proven
+    shutil.copytree(proven.parent, tmp_path / "run" / "export")
+    assert find_version(tmp_path / "run") == tmp_path / "run" / "export" / "1"
+    with pytest.raises(TlkerasError, match="nothing to check: give an export"):
+        find_version(tmp_path)
+
+
+def test_failures_are_counted():
+    checks = [Check("a", OK, ""), Check("b", FAILED, "why"), Check("c", SKIPPED, "")]
+    with pytest.raises(ServeCheckError, match="1 of 3 checks failed, the export is not fit to serve; b: why") as raised:
+        require(checks)
+    assert raised.value.exit_code == 1
+
+
+def test_the_command_prints_a_line_for_each_check(copied, capsys, no_compiler, tmp_path):
+    no_compiler(tmp_path)
+    with_damaged_record(copied)
+    with pytest.raises(SystemExit) as left:
+        main(["serve-check", str(copied)])
+    printed = capsys.readouterr()
+    assert left.value.code == 1
+    assert "FAILED   warm-up file             record 1 of assets.extra" in printed.out
+    assert printed.err.startswith("Error: 1 of ") and len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["nowhere"], [".", "nowhere.jpg"]])
+def test_a_wrong_path_is_the_users(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["serve-check", *arguments])
+    assert left.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1

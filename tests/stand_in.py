@@ -1,0 +1,103 @@
+"""An export that keeps the contract with a graph so small that a check of it takes a second: it reads BMPs only."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from tlkeras.export import golden, warmup
+from tlkeras.export.contract import MODEL_JSON
+
+CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
+# Half of the requests cannot be decoded.
+IMAGES = [b"no image", *(np.full((4, 6, 3), i * 40, np.uint8) for i in range(4))]
+
+
+def bmp(pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "BMP")
+    return file.getvalue()
+
+
+def write(folder: Path) -> Path:
+    """Writes all of an export: the graph, and what the model says."""
+    write_graph(folder)
+    requests = [image if isinstance(image, bytes) else bmp(image) for image in IMAGES]
+    means = np.array([np.zeros(3) if isinstance(image, bytes) else image.mean((0, 1)) for image in IMAGES])
+    probabilities = tf.nn.softmax(means.astype("float32") / 255 @ _kernel(), -1).numpy()
+    errors = ["no image" if isinstance(image, bytes) else "" for image in IMAGES]
+    about = {"classes": CLASSES, "image_size": [8, 8], "needs": [], "serving": {"top_k": 5, "unknown": None}}
+    (folder / MODEL_JSON).parent.mkdir()
+    (folder / MODEL_JSON).write_text(json.dumps(about))
+    golden.write(folder, requests, probabilities, errors, CLASSES, 5, False)
+    warmup.write(folder, requests[1], False, (8, 8))
+    return folder
+
+
+def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
+    """Writes the graph and the labels, over those that are there."""
+    saved = tf.Module()
+    saved.kernel = tf.Variable(_kernel())
+    saved.bias = tf.Variable(np.eye(7, dtype="float32")[0] * bias)
+    labels = folder.parent / "labels.txt"
+    labels.write_text("".join(f"{name}\n" for name in classes))
+    saved.labels = tf.saved_model.Asset(str(labels))
+
+    def mean_of(image):
+        return tf.reduce_mean(tf.cast(image, tf.float32), [0, 1]) / 255
+
+    def read(one):
+        is_bmp = tf.strings.substr(one, 0, 2) == "BM"
+        mean = tf.cond(is_bmp, lambda: mean_of(tf.io.decode_bmp(one, 3)), lambda: tf.zeros([3]))
+        return mean, tf.where(is_bmp, "", "no image")
+
+    def read_all(images):
+        specs = (tf.TensorSpec([3], tf.float32), tf.TensorSpec([], tf.string))
+        return tf.map_fn(read, images, fn_output_signature=specs)
+
+    def best(means, errors):
+        scores, places = tf.math.top_k(tf.nn.softmax(means @ saved.kernel + saved.bias), 5)
+        good = errors[:, tf.newaxis] == ""
+        names = tf.gather(tf.constant(classes), places)
+        return {"classes": tf.where(good, names, ""), "scores": tf.where(good, scores, 0.0)}
+
+    def serving_default(image_bytes):
+        means, errors = read_all(image_bytes)
+        return best(means, errors) | {"error": errors}
+
+    def probabilities(image_bytes):
+        means, errors = read_all(image_bytes)
+        full = tf.nn.softmax(means @ saved.kernel + saved.bias)
+        return {"probabilities": tf.where(errors[:, tf.newaxis] == "", full, 0.0)}
+
+    def classify(inputs):
+        feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+        return best(*read_all(tf.io.parse_example(inputs, {"image_bytes": feature})["image_bytes"]))
+
+    def pixels(pixels):
+        means = tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]) / 255
+        return best(means, tf.fill(tf.shape(means)[:1], ""))
+
+    strings = tf.TensorSpec([None], tf.string)
+    functions = {
+        "serving_default": (serving_default, strings),
+        "probabilities": (probabilities, strings),
+        "features": (lambda image_bytes: {"features": read_all(image_bytes)[0]}, strings),
+        "classify": (classify, strings),
+        "pixels": (pixels, tf.TensorSpec([None, None, None, 3], tf.uint8)),
+    }
+    signatures = {
+        name: tf.function(function, input_signature=[spec], autograph=False).get_concrete_function()
+        for name, (function, spec) in functions.items()
+    }
+    tf.saved_model.save(saved, str(folder), signatures)
+    methods = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+    methods.replace_method_name("classify", tf.compat.v1.saved_model.CLASSIFY_METHOD_NAME)
+    methods.save()
+
+
+def _kernel() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(3, 7)).astype("float32") * 3

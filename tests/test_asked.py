@@ -1,0 +1,109 @@
+import itertools
+import os
+
+import pytest
+
+from tlkeras import asked, patterns
+from tlkeras.errors import TlkerasError
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The folder that names are looked up in, with files of one byte."""
+    for name in (
+        "b.JPG",
+        "a.jpg",
+        "in/c.png",
+        "in/deep/d.gif",
+        ".h.jpg",
+        ".hid/e.jpg",
+        "in/notes.txt",
+        "x[1].jpg",
+        "x1.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def found(*names, **options):
+    return [str(path) for path in asked.find(names, False, **options)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (".", "a.jpg b.JPG in/c.png in/deep/d.gif x1.jpg x[1].jpg"),
+        ("*.jpg", "a.jpg x1.jpg x[1].jpg"),
+        ("x[1].jpg", "x[1].jpg"),
+        ("x[0-9].jpg", "x1.jpg"),
+        ("?.*", "a.jpg b.JPG"),
+        ("i*", "in/c.png in/deep/d.gif"),
+        ("in/*", "in/c.png in/deep/d.gif in/notes.txt"),
+        ("in/*.txt", "in/notes.txt"),
+        ("**/*.g*", "in/deep/d.gif"),
+        ("**/*.???", "a.jpg b.JPG in/c.png in/deep/d.gif in/notes.txt x1.jpg x[1].jpg"),
+        ("in/**", "in/c.png in/deep/d.gif"),
+        ("**/deep/*", "in/deep/d.gif"),
+        ("*/deep/d.gif", "in/deep/d.gif"),
+        (".h*/*.jpg", ".hid/e.jpg"),
+    ],
+)
+def test_names_stand_for_files(place, name, expected):
+    assert found(name) == expected.split()
+    assert found(place / name) == [str(place / one) for one in expected.split()]
+
+
+def test_a_list_gives_its_lines_in_place(place):
+    assert found("in", "-", "a.jpg", lines=[b"no.jpg\n", b"\n", b"b.JPG\r\n", b"\xff"]) == [
+        *("in/c.png", "in/deep/d.gif", "no.jpg", "b.JPG", "\udcff", "a.jpg")
+    ]
+    lines = [b"one\n", b"\n", b"two"]
+    assert list(asked.find(["-"], True, lines, ["three"])) == ["one", "", "two", "three"]
+
+
+def test_nothing_is_listed_before_it_is_taken(place, monkeypatch):
+    lines = itertools.chain([b"a.jpg\n"], iter(lambda: pytest.fail("read too far"), None))
+    assert str(next(asked.find(["-"], False, lines))) == "a.jpg"
+    monkeypatch.setattr(patterns, "SORTED", 2)
+    many = found(".")
+    assert sorted(many) == ["a.jpg", "b.JPG", "in/c.png", "in/deep/d.gif", "x1.jpg", "x[1].jpg"]
+
+
+@pytest.mark.parametrize("name", ["none.jpg", "none/*.jpg", "none[1].jpg/x", "a b"])
+def test_what_is_named_must_be_there(place, name):
+    with pytest.raises(TlkerasError, match=r"there is no file|nothing matches the pattern"):
+        asked.refuse_missing([name])
+        found(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["*.webp"], {}, r"nothing matches the pattern \*.webp"),
+        ([".hid/none*"], {}, "nothing matches"),
+        ([], {}, "no files to predict: name image files, or folders"),
+        (["a.jpg"], {"texts": ["hello"]}, "takes images, and a text was given"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_at_once(place, names, options, message):
+    with pytest.raises(TlkerasError, match=message):
+        asked.find(names, False, **options)
+
+
+def test_what_cannot_be_read_has_a_reason(place):
+    os.mkfifo("pipe")
+    lines = ["a.jpg", "none.jpg", "in", "pipe", "x" * 5000, "nul\0"]
+    (batch,) = asked.batches(asked.find(["-"], False, [os.fsencode(line) for line in lines]), False, 9, 99)
+    assert [found.content for found in batch] == [b"x", None, None, None, None, None]
+    words = ["No such file", "a folder: a list names files", "not a regular file", "too long", "not a path"]
+    assert all(word in found.reason for word, found in zip(words, batch[1:], strict=True))
+
+
+def test_batches_are_bounded_in_number_and_bytes(place):
+    for name, size in {"1.jpg": 5, "2.jpg": 9, "3.jpg": 1, "4.jpg": 1, "5.jpg": 1}.items():
+        (place / name).write_bytes(b"x" * size)
+    files = asked.find([f"{n}.jpg" for n in range(1, 6)], False)
+    sizes = [[len(found.content) for found in batch] for batch in asked.batches(files, False, 2, 6)]
+    assert sizes == [[5], [9], [1, 1], [1]]

@@ -1,0 +1,159 @@
+"""TensorFlow Serving's REST interface.
+
+Requests are in the column format, with files as base64: https://www.tensorflow.org/tfx/serving/api_rest.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import requests
+from urllib3.exceptions import ProtocolError
+
+from tlkeras.client import transport
+from tlkeras.client.address import Address
+from tlkeras.client.transport import Patience
+from tlkeras.errors import TlkerasError
+
+# What a proxy says when the server behind it is not there or does not answer, and what servers say that are busy.
+_BUSY = {502, 503, 504}
+_TOO_MANY = 429
+# What TensorFlow Serving says of a request that it cannot answer, and a proxy of one that is too large.
+_REFUSED = {400, 413, _TOO_MANY, 500}
+# Seconds at most that a server may ask to wait.
+_LONGEST_WAIT = 60.0
+
+
+class Rest:
+    """Speaks to a server through REST; requests of several threads go side by side.
+
+    Args:
+        address: Where the model is.
+        patience: How long to wait, and how often to try.
+    """
+
+    def __init__(self, address: Address, patience: Patience):
+        self.address = address
+        self._patience = patience
+        self._session = requests.Session()
+
+    def signatures(self) -> Mapping[str, Mapping]:
+        """As in `tlkeras.client.transport.Transport`."""
+        response, body = self._send("GET", f"{self.address.url}/metadata")
+        if response.status_code == requests.codes.ok:
+            try:
+                return dict(body["metadata"]["signature_def"]["signature_def"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise transport.no_serving(self.address, f"its metadata are {_shown(response)}") from error
+        raise self._no_answer(response, body)
+
+    def predict(self, takes: str, strings: Sequence[bytes]) -> Mapping[str, list]:
+        """As in `tlkeras.client.transport.Transport`."""
+        # Only what is binary is base64: a text is one in JSON too.
+        sent = [
+            string.decode() if takes == "text" else {"b64": base64.b64encode(string).decode("ascii")}
+            for string in strings
+        ]
+        asked = json.dumps({"signature_name": "serving_default", "inputs": {takes: sent}})
+        response, body = self._send("POST", f"{self.address.url}:predict", asked.encode())
+        if response.status_code in _REFUSED and (body is not None or response.status_code == requests.codes.too_large):
+            raise transport.refusal(_told(response, body))
+        if response.status_code != requests.codes.ok:
+            raise self._no_answer(response, body)
+        outputs = None if body is None else body.get("outputs")
+        if not isinstance(outputs, dict):
+            raise transport.unfit(self.address, f"it is {_shown(response)}")
+        return outputs
+
+    def _no_answer(self, response: requests.Response, body: dict | None) -> TlkerasError:
+        if body is None:
+            return transport.no_serving(self.address, f"it says {response.status_code}, {_shown(response)}")
+        told = _told(response, body)
+        if response.status_code == requests.codes.not_found:
+            return transport.not_there(self.address, told, self._states())
+        return transport.refused(self.address, told)
+
+    def _states(self) -> dict[str, str] | None:
+        response, body = self._send("GET", self.address.model_url)
+        try:
+            return {one["version"]: one["state"] for one in body["model_version_status"]} if response.ok else None
+        except (KeyError, TypeError):
+            return None
+
+    def _send(self, method: str, url: str, data: bytes | None = None) -> tuple[requests.Response, dict | None]:
+        """Gives the answer, and its JSON where it is TensorFlow Serving's: an answer of 200, or an error."""
+        pauses = self._patience.pauses()
+        while True:
+            response = None
+            try:
+                headers = {"Content-Type": "application/json"}
+                response = self._session.request(
+                    method, url, data=data, headers=headers, timeout=self._patience.timeout
+                )
+                body = _body(response)
+                is_busy = response.status_code in _BUSY or (response.status_code == _TOO_MANY and body is None)
+                if not is_busy:
+                    return response, body
+                failure = transport.busy(self.address, _told(response, body), self._patience.tries)
+            except requests.RequestException as error:
+                failure = self._worded(error)
+            pause = next(pauses)
+            if pause is None or not isinstance(failure, transport.TryAgain):
+                raise failure
+            time.sleep(max(pause, _asked_to_wait(response)))
+
+    def _worded(self, error: requests.RequestException) -> TlkerasError:
+        causes = list(_causes(error))
+        if isinstance(error, requests.ReadTimeout):
+            return transport.too_slow(self.address, self._patience)
+        if isinstance(error, requests.exceptions.SSLError):
+            return transport.refused(self.address, f"no safe connection: {causes[-1]}")
+        if any(type(cause).__name__ == "BadStatusLine" for cause in causes):
+            return transport.no_serving(self.address, "what it says is no HTTP")
+        if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+            why = next(
+                (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1]
+            )
+            if isinstance(error, requests.ConnectTimeout):
+                why = f"no connection within {self._patience.timeout:g} s"
+            return transport.no_server(self.address, str(why), self._patience.tries)
+        return transport.no_serving(self.address, str(causes[-1]))
+
+
+def _body(response: requests.Response) -> dict | None:
+    try:
+        found = json.loads(response.content)
+    except ValueError:
+        return None
+    is_ours = isinstance(found, dict) and (response.ok or isinstance(found.get("error"), str))
+    return found if is_ours else None
+
+
+def _told(response: requests.Response, body: dict | None) -> str:
+    told = None if body is None else body.get("error")
+    return told or f"{response.status_code} {response.reason}"
+
+
+def _shown(response: requests.Response) -> str:
+    kind = response.headers.get("Content-Type", "without a type").partition(";")[0]
+    begins = " ".join(response.text[:60].split())
+    return f"{kind}, {begins!r}" if begins else "an empty page"
+
+
+def _asked_to_wait(response: requests.Response | None) -> float:
+    """Gives the seconds that a server asks to wait, where it does so."""
+    asked = "" if response is None else response.headers.get("Retry-After", "")
+    return min(float(asked), _LONGEST_WAIT) if asked.isdecimal() else 0.0
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Gives an error, and what it was made of: requests wraps urllib3, which wraps what happened."""
+    while error is not None:
+        yield error
+        inner = getattr(error, "reason", None) or next(iter(error.args[::-1]), None)
+        if isinstance(error, ProtocolError) and len(error.args) > 1:
+            inner = error.args[1]
+        error = inner if isinstance(inner, BaseException) else error.__cause__
