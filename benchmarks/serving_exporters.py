@@ -31,12 +31,13 @@ _GOLDEN_BATCH = 3
 
 def kill(run: Path, times: int, seed: int) -> None:
     """Kills exporters between their start and a bit past the usual end, and checks all that has a number then."""
-    random, checked, rows = Random(seed), {}, []
+    random, rows = Random(seed), []
     with tempfile.TemporaryDirectory() as scratch:
         copy = _copy(run, Path(scratch))
         begin = time.monotonic()
         subprocess.run(_words(copy), check=True, stdout=subprocess.DEVNULL)
         usual = time.monotonic() - begin
+        checked = {version.name: _fault(version) for version in _numbered(copy / "export")}
         print(f"an export takes {usual:.0f} s", file=sys.stderr, flush=True)
         for number in range(1, times + 1):
             seconds = random.uniform(0, 1.05 * usual)
@@ -76,10 +77,11 @@ def kill(run: Path, times: int, seed: int) -> None:
 
 def poll(run: Path, minutes: float) -> None:
     """Has two exporters write and remove versions, and loads the newest one every second as a server would."""
-    until, loads, faults, exports = time.monotonic() + 60 * minutes, collections.Counter(), [], []
+    loads, faults, exports = collections.Counter(), [], []
     with tempfile.TemporaryDirectory() as scratch:
         copy = _copy(run, Path(scratch))
         subprocess.run(_words(copy), check=True, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 60 * minutes
 
         def export() -> None:
             while time.monotonic() < until:

@@ -1,0 +1,29 @@
+import importlib.util
+import io
+from random import Random
+
+import pytest
+from helpers import REPOSITORY
+from PIL import Image
+
+SPEC = importlib.util.spec_from_file_location("serving_inputs", REPOSITORY / "benchmarks" / "serving_inputs.py")
+inputs = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(inputs)
+
+
+def test_every_kind_is_made(photos):
+    random, images = Random(0), [photo.read_bytes() for photo in photos]
+    for makers, good in ((inputs.OF_IMAGES, images), (inputs.OF_TEXTS, [b"good", b"bad"])):
+        assert all(
+            isinstance(make(random, good), bytes) for make in makers if make is not inputs.bomb for _ in range(20)
+        )
+    wrong = inputs.wrong_requests("image_bytes", images[0])
+    assert len(wrong) == 9
+    assert all(isinstance(make(random), bytes) for make in wrong.values() for _ in range(20))
+
+
+def test_a_bomb_is_a_whole_picture_of_few_bytes():
+    content = inputs.bomb(Random(1), [])
+    assert len(content) < 60_000
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(content))
