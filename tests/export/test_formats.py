@@ -49,6 +49,15 @@ def test_a_file_is_measured_beside_the_model(colours, tmp_path, format):
     assert sorted(file.name for file in path.parent.iterdir()) == ["model.json", path.name]
 
 
+def test_the_difference_is_taken_on_the_same_pixels(colours):
+    def mean(images):
+        return images.mean((1, 2))
+
+    assert compare.difference(mean, compare.in_whole_pixels(mean), colours.parts["test"], (32, 32)) < 1e-4
+    assert compare.difference(mean, mean, colours.parts["test"], (32, 32)) == 0
+    assert compare.difference(mean, lambda images: mean(images) + 1, colours.parts["test"], (32, 32)) > 0.99
+
+
 def test_lost_accuracy_writes_nothing_unless_forced(colours, tmp_path):
     model, path = colour_model(colours.classes), tmp_path / "new" / "model.keras"
     spoiled = keras_file.copy(model)

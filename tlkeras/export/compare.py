@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gzip
 import os
 import time
@@ -109,9 +110,15 @@ def answers(
 
 def difference(original: Answer, other: Answer, examples: Sequence[Example], image_size: tuple | None) -> float:
     """Gives the largest difference of a probability between two forms, on the same whole pixels, or texts."""
-    whole = original if image_size is None else lambda images: original(np.rint(images))
-    first, second = answers([whole, other], examples[:_SAME_PIXELS], image_size)
+    forms = [original, other]
+    if image_size is not None:
+        forms = [functools.partial(_rounded, answer) for answer in forms]
+    first, second = answers(forms, examples[:_SAME_PIXELS], image_size)
     return float(np.abs(first - second).max())
+
+
+def _rounded(answer: Answer, images: np.ndarray) -> np.ndarray:
+    return answer(np.rint(images))
 
 
 def seconds(forms: Sequence[Answer], one: np.ndarray) -> list[float]:
