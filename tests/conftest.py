@@ -12,6 +12,10 @@ import pytest
 from helpers import REPOSITORY, make_tiny_model, write_photo
 from PIL import Image
 
+from tlkeras.export import savedmodel
+from tlkeras.export.serving import Settings
+from tlkeras.unknown import Threshold
+
 SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 
@@ -64,6 +68,15 @@ def hub_module(tmp_path_factory) -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def tiny_model() -> keras.Model:
     return make_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def telling(tiny_model, photos, tmp_path_factory) -> Path:
+    """An export that says what is unknown: a folder of one version. Of `photos` it knows some and not others."""
+    settings = Settings(unknown=Threshold("max-softmax", 0.25, 0.05))
+    folder = tmp_path_factory.mktemp("telling")
+    savedmodel.export(tiny_model, folder, photos, settings=settings)
+    return folder
 
 
 @pytest.fixture(scope="session")

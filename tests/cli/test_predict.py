@@ -7,17 +7,11 @@ import sys
 
 import pytest
 from helpers import REPOSITORY
-from new_contract import export
 
 from tlkeras.cli import main, predict, show_predictions
 from tlkeras.predictions import Prediction
 
 PROGRAM = [sys.executable, "-c", "from tlkeras.cli import main; main()", "predict"]
-
-
-@pytest.fixture(scope="module")
-def target(tiny_model, tmp_path_factory):
-    return export(tiny_model, tmp_path_factory.mktemp("export"), threshold=0.25)
 
 
 def printed(capsys, *arguments):
@@ -26,11 +20,11 @@ def printed(capsys, *arguments):
     return capsys.readouterr().out
 
 
-def test_csv_has_a_header_and_quotes(target, photos, tmp_path, capfd):
+def test_csv_has_a_header_and_quotes(telling, photos, tmp_path, capfd):
     odd = tmp_path / 'a, "b"\n.jpg'
     odd.write_bytes(photos[0].read_bytes())
     rows = list(
-        csv.DictReader(io.StringIO(printed(capfd, target, odd, photos[1], "--csv", "--top-k", "2"), newline=""))
+        csv.DictReader(io.StringIO(printed(capfd, telling, odd, photos[1], "--csv", "--top-k", "2"), newline=""))
     )
     assert list(rows[0]) == ["input", "error", "is_unknown", "class1", "score1", "class2", "score2"]
     assert [row["input"] for row in rows] == [str(odd), str(photos[1])]
@@ -38,15 +32,15 @@ def test_csv_has_a_header_and_quotes(target, photos, tmp_path, capfd):
     assert float(rows[0]["score1"]) >= float(rows[0]["score2"])
 
 
-def test_the_table_says_what_is_unknown(target, photos, capsys):
-    lines = printed(capsys, target, *photos).splitlines()
+def test_the_table_says_what_is_unknown(telling, photos, capsys):
+    lines = printed(capsys, telling, *photos).splitlines()
     assert lines[0].split() == ["input", "class", "score", "then"] and len(lines) == 8
     assert any(" unknown " in line and " nearest: " in line for line in lines)
 
 
-def test_a_list_on_standard_input_is_answered_as_it_comes(target, photos):
+def test_a_list_on_standard_input_is_answered_as_it_comes(telling, photos):
     with subprocess.Popen(
-        [*PROGRAM, target, "-", "--json", "--batch-size", "1"],
+        [*PROGRAM, telling, "-", "--json", "--batch-size", "1"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -101,6 +95,6 @@ def test_a_table_is_printed_in_blocks(capsys, monkeypatch):
         (["{target}", "{photo}", "--batch-size", "0"], "--batch-size"),
     ],
 )
-def test_a_mistake_is_one_line(refusal, target, photos, arguments, message):
-    filled = [argument.format(target=target, photo=photos[0]) for argument in arguments]
+def test_a_mistake_is_one_line(refusal, telling, photos, arguments, message):
+    filled = [argument.format(target=telling, photo=photos[0]) for argument in arguments]
     assert message in refusal("predict", *filled)

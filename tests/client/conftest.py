@@ -1,21 +1,12 @@
 import pytest
-from new_contract import export
 from serving_server import Server
 
 from tlkeras.client import Patience
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_model, tmp_path_factory):
-    """An export that tells errors and what is unknown: a folder of versions."""
-    folder = tmp_path_factory.mktemp("served")
-    export(tiny_model, folder, threshold=0.25)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def _server(exported):
-    server = Server(exported)
+def _server(telling):
+    server = Server(telling)
     yield server
     server.stop()
 
