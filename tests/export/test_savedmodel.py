@@ -6,56 +6,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from helpers import CLASSES, make_tiny_model
 
+from tlkeras import versions
 from tlkeras.errors import TlkerasError
-from tlkeras.export import savedmodel
+from tlkeras.export import golden, parity, savedmodel, warmup
+from tlkeras.metrics import softmax
 
 
 @pytest.fixture(scope="module")
 def exported(tiny_model, photos, tmp_path_factory) -> savedmodel.Exported:
-    return savedmodel.export(tiny_model, tmp_path_factory.mktemp("export"), photos, metadata={"accuracy": 0.9})
-
-
-@pytest.fixture(scope="module")
-def loaded(exported):
-    return tf.saved_model.load(str(exported.path))
-
-
-def ask(loaded, signature: str, images: list[bytes]) -> dict[str, np.ndarray]:
-    answer = loaded.signatures[signature](image_bytes=tf.constant(images, tf.string))
-    return {name: value.numpy() for name, value in answer.items()}
-
-
-def test_the_answers_are_the_models(exported):
-    assert exported.parity.count == 7
-    assert exported.parity.max_difference < 1e-6
-    assert exported.parity.classes_equal
-
-
-def test_the_best_classes_come_first(loaded, photos):
-    images = [path.read_bytes() for path in photos]
-    answer, full = ask(loaded, "serving_default", images), ask(loaded, "probabilities", images)["probabilities"]
-    assert answer["classes"].shape == answer["scores"].shape == (7, 5)
-    assert answer["classes"][:, 0].tolist() == [CLASSES[i].encode() for i in full.argmax(1)]
-    np.testing.assert_allclose(answer["scores"], -np.sort(-full)[:, :5], atol=1e-6)
-
-
-def test_features_are_what_the_last_layer_sees(loaded, photos, tiny_model):
-    images = [path.read_bytes() for path in photos]
-    features, full = ask(loaded, "features", images)["features"], ask(loaded, "probabilities", images)["probabilities"]
-    np.testing.assert_allclose(tf.nn.softmax(tiny_model.get_layer("logits")(features)), full, atol=1e-6)
-
-
-@pytest.mark.parametrize("signature", ["serving_default", "probabilities", "features"])
-def test_no_images_get_no_answers(loaded, signature):
-    assert all(len(value) == 0 for value in ask(loaded, signature, []).values())
-
-
-def test_a_damaged_image_is_refused(loaded, photos):
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        ask(loaded, "serving_default", [photos[0].read_bytes(), b"no image"])
+    return savedmodel.export(
+        tiny_model, tmp_path_factory.mktemp("export"), photos, metadata={"metrics": {"accuracy": 0.9}}
+    )
 
 
 def test_labels_and_description_lie_beside_the_graph(exported):
@@ -64,7 +27,8 @@ def test_labels_and_description_lie_beside_the_graph(exported):
     assert about["classes"] == CLASSES
     assert about["image_size"] == [32, 32]
     assert about["card"]["name"] == "tiny"
-    assert about["metadata"] == {"accuracy": 0.9}
+    assert about["metrics"] == {"accuracy": 0.9}
+    assert about["serving"] == {"top_k": 5, "max_pixels": 64_000_000, "temperature": 1.0, "unknown": None}
     assert about["parity"]["count"] == 7
 
 
@@ -72,6 +36,32 @@ def test_the_graph_names_no_folder_of_this_machine(exported):
     content = (exported.path / "saved_model.pb").read_bytes()
     assert str(exported.path.parent).encode() not in content
     assert tempfile.gettempdir().encode() not in content
+
+
+def test_a_proof_and_a_warm_up_lie_beside_the_graph(exported, tiny_model):
+    asked = golden.read(exported.path)
+    assert [bool(error) for error in asked.errors] == [False] * 7 + [True]
+    expected = softmax(parity.logits_of(tiny_model, asked.requests[:7]))
+    np.testing.assert_allclose(asked.probabilities[:7], expected, atol=1e-6)
+    assert len(list(warmup.read(exported.path))) == 7
+
+
+def test_every_check_of_an_export_is_made(exported):
+    skipped = [check.detail for check in exported.checks if check.status != "ok"]
+    assert len(exported.checks) > 15
+    assert set(skipped) <= {"there is no C compiler (cc, gcc or clang)"}
+
+
+def test_older_versions_are_removed(tmp_path):
+    for number in range(1, 5):
+        versions.publish(tmp_path, lambda aside: (aside / "saved_model.pb").write_text("graph"))
+        assert versions.prune(tmp_path, 2) == ([number - 2] if number > 2 else [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["3", "4"]
+
+
+def test_at_least_one_version_is_kept(tiny_model, photos, tmp_path):
+    with pytest.raises(TlkerasError, match="1 or more. Received: 0"):
+        savedmodel.export(tiny_model, tmp_path, photos, keep=0)
 
 
 def test_a_model_in_mixed_precision_is_served_in_float32(photos, tmp_path):
