@@ -60,7 +60,7 @@ def test_older_versions_are_removed(tmp_path):
 
 
 def test_at_least_one_version_is_kept(tiny_model, photos, tmp_path):
-    with pytest.raises(TlkerasError, match="1 or more. Received: 0"):
+    with pytest.raises(TlkerasError, match=r"1 or more\. Received: 0"):
         savedmodel.export(tiny_model, tmp_path, photos, keep=0)
 
 
