@@ -172,6 +172,7 @@ class Run:
         outliers: str | os.PathLike | None = None,
         max_pixels: int = MAX_PIXELS,
         keep: int | None = None,
+        pruned: dict | None = None,
         console: Console | None = None,
     ) -> savedmodel.Exported:
         """Writes the next numbered SavedModel and compares its answers on test examples with the model's own.
@@ -186,6 +187,8 @@ class Run:
             outliers: Folder of images, or file of a text a line, that are none of the classes, to judge that by.
             max_pixels: The most pixels that a served picture may have.
             keep: How many versions stay in the folder; all of them where not given.
+            pruned: Figures of the model, where it was pruned since it was trained: they stand in the metrics of the
+                export, and those of the run stay those of its own model.
             console: Where progress is shown; standard output where not given.
 
         Raises:
@@ -206,6 +209,8 @@ class Run:
                 temperature, threshold, figures = doubt.find(wanted, data, functools.partial(self._logits, console))
             metrics = {name: value for name, value in self.folder.read_metrics().items() if name != "stages"}
             metrics = {name: value for name, value in metrics.items() if name not in doubt.FIGURES}
+            if pruned:
+                figures = figures | {"pruned": pruned}
             tests = self.data.parts["test"]
             compared = [tests[i * len(tests) // _COMPARED] for i in range(_COMPARED)]
             exported = savedmodel.export(
@@ -216,7 +221,7 @@ class Run:
                 metadata={"metrics": metrics | figures, "data": {"sha256": self.folder.data_hash()}},
                 keep=keep,
             )
-        if figures:
+        if figures and not pruned:
             self.folder.write_metrics(self.folder.read_metrics() | figures)
         return dataclasses.replace(exported, figures=figures)
 

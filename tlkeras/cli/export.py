@@ -74,7 +74,7 @@ def command(run, format, quantize, sparsity, max_drop, force, print_serving, **s
         show_conversion.convert(console, opened, format, quantize=quantize, sparsity=sparsity, **losses)
         return
     if sparsity:
-        opened.model = show_conversion.prune(console, opened, sparsity, **losses)
+        served["pruned"] = show_conversion.prune(console, opened, sparsity, **losses)
     exported = opened.export(console=console, **served)
     show.exported(console, exported)
     show.doubt(console, exported.figures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 from rich.console import Console
 from rich.table import Table
 
@@ -26,15 +25,17 @@ def convert(console: Console, run: Run, format: str, **options) -> None:
     console.print(f"\nwritten: {converted.path}")
 
 
-def prune(console: Console, run: Run, sparsity: float, **options) -> keras.Model:
-    """Prunes the model of a run, prints what it cost, and gives it; `options` as of `tlkeras.convert.prune`."""
+def prune(console: Console, run: Run, sparsity: float, **options) -> dict:
+    """Prunes the model of an opened run, prints what it cost, and gives its figures; `options` of `convert.prune`."""
     try:
         pruned = prune_run(run, sparsity, console=console, **options)
     except TooLossy as error:
         console.print(table(error.forms))
         raise
     console.print(table(pruned.forms))
-    return pruned.model
+    run.model = pruned.model
+    accuracy = {form.name: form.accuracy for form in pruned.forms}
+    return {"sparsity": sparsity, "zeros": pruned.zeros[1], "accuracy": accuracy["pruned model"]}
 
 
 def table(forms: list[Figures]) -> Table:

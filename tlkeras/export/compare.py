@@ -55,6 +55,8 @@ class TooLossy(TlkerasError):
         forms: What was measured, of the model first.
     """
 
+    exit_code = 1
+
     def __init__(self, message: str, forms: Sequence[Figures]):
         super().__init__(message)
         self.forms = forms
