@@ -14,6 +14,8 @@ import tensorflow as tf
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data.images import decode_and_resize
 from tlkeras.errors import TlkerasError
+from tlkeras.export.messages import predict_log
+from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.metrics import softmax
 from tlkeras.precision import in_float32
 
@@ -46,6 +48,7 @@ def check(
     inputs: Sequence[Path | str],
     temperature: float = 1.0,
     tolerance: float = TOLERANCE,
+    loaded: PythonRuntime | None = None,
 ) -> Parity:
     """Loads an export and compares its answers on image files or texts with those of `model.predict` in float32.
 
@@ -58,6 +61,7 @@ def check(
         inputs: Image files that can be decoded, or texts; one or more.
         temperature: What the export divides the logits by.
         tolerance: Largest difference of a probability that passes.
+        loaded: The export, where it is loaded already.
 
     Raises:
         ParityError: The answers differ by more than the tolerance, are no numbers, or name other classes.
@@ -65,11 +69,11 @@ def check(
     """
     is_text = takes_texts(model)
     strings = read(inputs, is_text)
-    signatures = tf.saved_model.load(str(export)).signatures
+    runtime = loaded or PythonRuntime(export)
     expected = softmax(logits_of(model, strings) / np.float32(temperature))
     # One alone, and then batches.
     batches = [strings[:1], *(strings[i : i + _BATCH] for i in range(1, len(strings), _BATCH))]
-    served = [_answers(signatures, batch, "text" if is_text else "image_bytes") for batch in batches]
+    served = [_answers(runtime, batch, "text" if is_text else "image_bytes") for batch in batches]
     probabilities, names, scores = (np.concatenate(parts) for parts in zip(*served, strict=True))
 
     ranked = np.sort(expected, axis=-1)[:, ::-1][:, : scores.shape[1]]
@@ -119,8 +123,7 @@ def logits_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
         raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 
 
-def _answers(signatures, strings: Sequence[bytes], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    inputs = {name: tf.constant(strings)}
-    answer = signatures["serving_default"](**inputs)
-    probabilities = signatures["probabilities"](**inputs)["probabilities"]
-    return probabilities.numpy(), answer["classes"].numpy(), answer["scores"].numpy()
+def _answers(runtime: PythonRuntime, strings: Sequence[bytes], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    answer = runtime.ask(predict_log("serving_default", {name: strings}))
+    probabilities = runtime.ask(predict_log("probabilities", {name: strings}))["probabilities"]
+    return probabilities, answer["classes"], answer["scores"]

@@ -18,6 +18,7 @@ from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export import examples, golden, parity, serve_check, warmup
+from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.export.serving import TOP_K, Serving, Settings
 from tlkeras.files import atomic_write
 from tlkeras.metrics import softmax
@@ -75,11 +76,12 @@ def export(
     def fill(aside: Path) -> tuple[parity.Parity, list[serve_check.Check]]:
         serving = Serving(model, settings)
         serving.save(aside)
-        compared = parity.check(aside, model, check_with, settings.temperature)
+        loaded = PythonRuntime(aside)
+        compared = parity.check(aside, model, check_with, settings.temperature, loaded=loaded)
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         _write_requests(aside, model, parity.read(check_with, takes_texts(model)), settings)
-        return compared, serve_check.require(serve_check.serve_check(aside, latency=False))
+        return compared, serve_check.require(serve_check.serve_check(aside, latency=False, python=loaded))
 
     try:
         path, (compared, checks) = versions.publish(Path(folder), fill)

@@ -28,7 +28,9 @@ BATCH_SIZES = (1, 7, 32)
 _KNOWN_NEEDS = {"tensorflow_text"}
 
 
-def serve_check(export: str | Path, files: Sequence[str | Path] = (), *, latency: bool = True) -> Iterator[Check]:
+def serve_check(
+    export: str | Path, files: Sequence[str | Path] = (), *, latency: bool = True, python: PythonRuntime | None = None
+) -> Iterator[Check]:
     """Checks an export in all that TensorFlow Serving and its clients rely on, and gives the outcomes as they come.
 
     The golden requests are replayed in batches of 1, 7 and 32 through `tf.saved_model.load` and through the C program,
@@ -38,11 +40,12 @@ def serve_check(export: str | Path, files: Sequence[str | Path] = (), *, latency
         export: A version, the folder of the versions (the newest), or a run folder (its newest export).
         files: Image files or folders of them, or .txt files for a model of texts; Python and C must agree on them.
         latency: Also start a second process, to see what a first call costs without the warm-up file.
+        python: The export, where it is loaded already.
 
     Raises:
         TlkerasError: There is no export, or a file does not exist. A failed check raises nothing.
     """
-    return _Proof(find_version(export), asked_files.expand(files), latency).checks()
+    return _Proof(find_version(export), asked_files.expand(files), latency, python).checks()
 
 
 def find_version(export: str | Path) -> Path:
@@ -64,13 +67,13 @@ def find_version(export: str | Path) -> Path:
 class _Proof:
     """The checks of one export in their order; what one finds out, the later ones use."""
 
-    def __init__(self, export: Path, files: list[Path], latency: bool):
+    def __init__(self, export: Path, files: list[Path], latency: bool, python: PythonRuntime | None):
         self._export, self._files, self._latency = export, files, latency
         self._about: About | None = None
         self._graph: MetaGraphDef | None = None
         self._golden: golden.Golden | None = None
         self._records: list[PredictionLog] | None = None
-        self._python: PythonRuntime | None = None
+        self._python = python
         self._features: dict[str, np.ndarray] = {}
 
     def checks(self) -> Iterator[Check]:
@@ -128,7 +131,7 @@ class _Proof:
 
     def _load_python(self) -> str:
         _import(needed(self._about, "model.json").needs)
-        self._python = PythonRuntime(self._export)
+        self._python = self._python or PythonRuntime(self._export)
         return "tf.saved_model.load"
 
     def _replay_warmup(self) -> str:
