@@ -75,7 +75,7 @@ def telling(tiny_model, photos, tmp_path_factory) -> Path:
     """An export that says what is unknown: a folder of one version. Of `photos` it knows some and not others."""
     settings = Settings(unknown=Threshold("max-softmax", 0.25, 0.05))
     folder = tmp_path_factory.mktemp("telling")
-    savedmodel.export(tiny_model, folder, photos, settings=settings)
+    savedmodel.export(tiny_model, folder, photos, settings=settings, proven=False)
     return folder
 
 

@@ -27,6 +27,7 @@ from tlkeras.engine.team import Team
 from tlkeras.errors import TlkerasError
 from tlkeras.evaluate import Evaluation, evaluate, logits_of
 from tlkeras.export import savedmodel
+from tlkeras.export.examples import spread
 from tlkeras.features import prepare as features
 from tlkeras.records import RECIPE, card_of, check_fits, record, recorded
 
@@ -172,6 +173,7 @@ class Run:
         outliers: str | os.PathLike | None = None,
         max_pixels: int = MAX_PIXELS,
         keep: int | None = None,
+        proven: bool = True,
         pruned: dict | None = None,
         console: Console | None = None,
     ) -> savedmodel.Exported:
@@ -187,6 +189,7 @@ class Run:
             outliers: Folder of images, or file of a text a line, that are none of the classes, to judge that by.
             max_pixels: The most pixels that a served picture may have.
             keep: How many versions stay in the folder; all of them where not given.
+            proven: Make all checks of `tlkeras serve-check` before it counts.
             pruned: Figures of the model, where it was pruned since it was trained: they stand in the metrics of the
                 export, and those of the run stay those of its own model.
             console: Where progress is shown; standard output where not given.
@@ -207,29 +210,25 @@ class Run:
             if calibrate or unknown:
                 data = recorded(self.folder, self.spec, ("val", "test"))
                 temperature, threshold, figures = doubt.find(wanted, data, functools.partial(self._logits, console))
-            metrics = {name: value for name, value in self.folder.read_metrics().items() if name != "stages"}
-            metrics = {name: value for name, value in metrics.items() if name not in doubt.FIGURES}
-            if pruned:
-                figures = figures | {"pruned": pruned}
-            tests = self.data.parts["test"]
-            compared = [tests[i * len(tests) // _COMPARED] for i in range(_COMPARED)]
+            metrics = {k: v for k, v in self.folder.read_metrics().items() if k not in ("stages", *doubt.FIGURES)}
+            figures |= {"pruned": pruned} if pruned else {}
             exported = savedmodel.export(
                 self.model,
                 Path(folder or self.folder.exports),
-                [e.path if e.text is None else e.text for e in dict.fromkeys(compared)],
+                [e.path if e.text is None else e.text for e in spread(self.data.parts["test"], _COMPARED)],
                 settings=savedmodel.Settings(max_pixels, temperature, threshold),
                 metadata={"metrics": metrics | figures, "data": {"sha256": self.folder.data_hash()}},
                 keep=keep,
+                proven=proven,
             )
         if figures and not pruned:
             self.folder.write_metrics(self.folder.read_metrics() | figures)
         return dataclasses.replace(exported, figures=figures)
 
     def _logits(self, console: Console | None, examples: Sequence[Example]) -> np.ndarray:
-        answer = None
         # What is no part of the data is asked for once: nothing of it is kept.
-        if self.spec.features != "off" and examples[0].label:
-            answer = functools.partial(features.logits, console=console or consoles.make())
+        keeps = self.spec.features != "off" and examples[0].label
+        answer = functools.partial(features.logits, console=console or consoles.make()) if keeps else None
         return logits_of(self.model, examples, self.spec.batch_size, answer)
 
 

@@ -67,7 +67,7 @@ def test_at_least_one_version_is_kept(tiny_model, photos, tmp_path):
 def test_a_model_in_mixed_precision_is_served_in_float32(photos, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        found = savedmodel.export(make_tiny_model(["no", "yes"]), tmp_path, photos).parity
+        found = savedmodel.export(make_tiny_model(["no", "yes"]), tmp_path, photos, proven=False).parity
     finally:
         keras.config.set_dtype_policy("float32")
     assert found.max_difference < 1e-6
@@ -77,13 +77,13 @@ def test_a_model_in_mixed_precision_is_served_in_float32(photos, tmp_path):
 def test_a_failed_check_publishes_nothing(tiny_model, photos, tmp_path, name):
     (tmp_path / "damaged.jpg").write_bytes(photos[0].read_bytes()[:200])
     with pytest.raises(TlkerasError, match="to check the export with"):
-        savedmodel.export(tiny_model, tmp_path / "export", [*photos, tmp_path / name])
+        savedmodel.export(tiny_model, tmp_path / "export", [*photos, tmp_path / name], proven=False)
     assert not (tmp_path / "export").exists()
 
 
 def test_an_unwritable_output_is_one_line(tiny_model, photos):
     with pytest.raises(TlkerasError, match=r"export to .* failed, and nothing of it was kept: Not a directory"):
-        savedmodel.export(tiny_model, photos[0] / "export", photos)
+        savedmodel.export(tiny_model, photos[0] / "export", photos, proven=False)
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_model, photos, tmp_path):
@@ -91,7 +91,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_model, photos, tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
         with pytest.raises(TlkerasError, match=r"nothing of it was kept: .*[Ff]ile too large"):
-            savedmodel.export(tiny_model, tmp_path, photos)
+            savedmodel.export(tiny_model, tmp_path, photos, proven=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
@@ -99,6 +99,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_model, photos, tmp_path
 
 def test_names_of_classes_may_be_anything(photos, tmp_path):
     names = ["Zürich", "a, b", "\U0001f600", "two\nlines"]
-    path: Path = savedmodel.export(make_tiny_model(names), tmp_path, photos).path
+    path: Path = savedmodel.export(make_tiny_model(names), tmp_path, photos, proven=False).path
     assert (path / "assets" / "labels.txt").read_text("utf-8").splitlines() == [*names[:3], "two lines"]
     assert json.loads((path / "assets.extra" / "model.json").read_text("utf-8"))["classes"] == names

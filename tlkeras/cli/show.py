@@ -59,16 +59,14 @@ def exported(console: Console, export: Exported) -> None:
     """Prints where an export lies, how it compared with the model, and how many checks of it were made."""
     compared = export.parity
     skipped = [check for check in export.checks if check.status == SKIPPED]
-    checks = f"; {len(export.checks) - len(skipped)} checks passed" + (f", {len(skipped)} skipped" if skipped else "")
+    checks = f"; {len(export.checks) - len(skipped)} checks passed" if export.checks else ""
+    checks += f", {len(skipped)} skipped" if skipped else ""
     console.print(
         f"\nexport {export.path}: answers {compared.count} test examples as the model does "
         f"(largest difference {compared.max_difference:.1e}){checks}"
     )
     for reason in dict.fromkeys(check.detail for check in skipped):
         console.print(f"skipped: {reason}")
-    for check in export.checks:
-        if check.name == "latency":
-            console.print(f"latency: {check.detail}")
     if export.removed:
         console.print(f"removed: version{'s'[: len(export.removed) > 1]} {', '.join(map(str, export.removed))}")
 
@@ -112,6 +110,8 @@ def what_was_made(console: Console, run: Run) -> None:
     called = sys.argv[0]
     program = called if Path(called).name == "tlkeras" and not shutil.which("tlkeras") else "tlkeras"
     console.print(f"\nnext: {program} predict {shlex.quote(str(export or folder.path))} {example}")
+    if export:
+        console.print(f"then: {program} serve-check {shlex.quote(str(export))}")
 
 
 def _for_predict(examples: Sequence[Example]) -> str:

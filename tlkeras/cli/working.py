@@ -101,6 +101,6 @@ def _train(job: _Job, met: meeting.Meeting | None) -> None:
         if lacks_report:
             run.report(judged)
     if job.export and folder.newest_export is None:
-        show.exported(console, run.export())
+        show.exported(console, run.export(proven=False))
     run.write_stages()
     show.what_was_made(console, run)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TypeVar
 
 from PIL import Image, ImageOps
 
+T = TypeVar("T")
 COUNT = 8
 # Bytes up to which a file travels as it is.
 _SMALL = 50_000
 # No image, which has an answer as well.
 BAD = b"this is no image"
+
+
+def spread(items: Sequence[T], most: int) -> list[T]:
+    """Takes up to so many items, evenly from the first to the last."""
+    count = min(most, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def few(strings: Sequence[bytes], image_size: tuple[int, int] | None) -> list[bytes]:
@@ -21,8 +29,7 @@ def few(strings: Sequence[bytes], image_size: tuple[int, int] | None) -> list[by
         strings: Contents of image files that can be decoded, or texts.
         image_size: (height, width) in pixels that the model takes; None for texts.
     """
-    count = min(COUNT, len(strings))
-    chosen = [strings[i * len(strings) // count] for i in range(count)]
+    chosen = spread(strings, COUNT)
     return chosen if image_size is None else [_small(content, image_size) for content in chosen]
 
 

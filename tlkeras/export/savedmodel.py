@@ -48,6 +48,7 @@ def export(
     settings: Settings | None = None,
     metadata: dict | None = None,
     keep: int | None = None,
+    proven: bool = True,
 ) -> Exported:
     """Writes the next numbered version of a model for TensorFlow Serving, once it has been seen to answer as the model.
 
@@ -63,6 +64,7 @@ def export(
         settings: How the model is served.
         metadata: Goes into `model.json` as it is, such as metrics.
         keep: How many versions stay in the folder; all of them where not given.
+        proven: Make all checks of `tlkeras.export.serve_check`; without them it is compared with the model alone.
 
     Raises:
         ParityError, ServeCheckError: The export answers differently from the model, or a check of it failed. It is then
@@ -81,7 +83,8 @@ def export(
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         _write_requests(aside, model, parity.read(check_with, takes_texts(model)), settings)
-        return compared, serve_check.require(serve_check.serve_check(aside, latency=False, python=loaded))
+        checks = serve_check.serve_check(aside, latency=False, python=loaded) if proven else ()
+        return compared, serve_check.require(checks)
 
     try:
         path, (compared, checks) = versions.publish(Path(folder), fill)
