@@ -177,9 +177,7 @@ class Run:
         pruned: dict | None = None,
         console: Console | None = None,
     ) -> savedmodel.Exported:
-        """Writes the next numbered SavedModel and compares its answers on test examples with the model's own.
-
-        What calibration and unknown inputs give stands in the metrics of the run and of the export.
+        """Writes the next numbered SavedModel, compared with the model; figures stand in the metrics of both.
 
         Args:
             folder: Folder of the numbered versions; `export/` of the run where not given.
