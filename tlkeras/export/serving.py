@@ -24,6 +24,8 @@ TOP_K = 5
 CLASSIFY = "classify"
 # Pictures of a batch that are decoded at a time: with `max_pixels`, what bounds the memory that a request takes.
 _AT_A_TIME = 4
+# Rows that the model computes at a time: a request of many takes longer, and no more memory.
+_PART = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +73,9 @@ class Serving:
         self._resources = [resource for module in modules for resource in module.resources()]
         strings = tf.TensorSpec([None], tf.string, name=self.takes)
         self._size = () if self.takes == "text" else tuple(model.input_shape[1:3])
-        inputs = strings if self.takes == "text" else tf.TensorSpec([None, *self._size, 3], tf.float32)
+        self._channels = both.output_shape[0][-1]
         # Traced once for all signatures.
-        self._read, self._run = _traced(self._reading, strings), _traced(self._running, inputs)
+        self._run = _traced(lambda strings: self._in_parts(strings, self._read), strings)
         self._functions = {
             "serving_default": _traced(self._serving_default, strings),
             "probabilities": _traced(self._probabilities, strings),
@@ -110,31 +112,36 @@ class Serving:
         methods.save()
 
     def _serving_default(self, strings):
-        inputs, errors = self._read(strings)
-        answer = self._best(inputs, errors)
+        _, logits, errors = self._run(strings)
+        answer = self._best(logits, errors)
         return answer if self.takes == "text" else {**answer, "error": errors}
 
     def _probabilities(self, strings):
-        inputs, errors = self._read(strings)
-        return {"probabilities": _where(errors == "", self._probabilities_of(self._run(inputs)[1]))}
+        _, logits, errors = self._run(strings)
+        return {"probabilities": _where(errors == "", self._probabilities_of(logits))}
 
     def _features(self, strings):
-        inputs, errors = self._read(strings)
-        return {"features": _where(errors == "", self._run(inputs)[0])}
+        features, _, errors = self._run(strings)
+        return {"features": _where(errors == "", features)}
 
     def _classify(self, examples):
         # An example that lacks the feature has an empty one.
         feature = tf.io.FixedLenFeature([], tf.string, default_value="")
-        answer = self._best(*self._read(tf.io.parse_example(examples, {self.takes: feature})[self.takes]))
+        _, logits, errors = self._run(tf.io.parse_example(examples, {self.takes: feature})[self.takes])
+        answer = self._best(logits, errors)
         return {name: answer[name] for name in ("classes", "scores")}
 
     def _pixels(self, pixels):
-        count = tf.shape(pixels)[0]
+        _, logits, errors = self._in_parts(pixels, self._fit)
+        return self._best(logits, errors)
+
+    def _fit(self, pixels) -> tuple[tf.Tensor, tf.Tensor]:
+        """Turns pixels `(batch, height, width, 3)` into the model's inputs; nothing is wrong with any."""
         spec = tf.TensorSpec([*self._size, 3], tf.float32)
         inputs = tf.map_fn(lambda one: resize(one, self._size), pixels, fn_output_signature=spec)
-        return self._best(inputs, tf.fill([count], ""))
+        return inputs, tf.fill([tf.shape(pixels)[0]], "")
 
-    def _reading(self, strings) -> tuple[tf.Tensor, tf.Tensor]:
+    def _read(self, strings) -> tuple[tf.Tensor, tf.Tensor]:
         """Turns strings `(batch,)` into the model's inputs, and says what is wrong with each."""
         if self.takes == "text":
             return strings, tf.zeros_like(strings)
@@ -147,19 +154,31 @@ class Serving:
         specs = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.string))
         return tf.map_fn(read, strings, fn_output_signature=specs, parallel_iterations=_AT_A_TIME)
 
-    def _running(self, inputs) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gives the features and logits of inputs, of which there may be none."""
-        count = tf.shape(inputs)[0]
+    def _in_parts(self, given, read) -> list[tf.Tensor]:
+        """Gives features, logits and errors of rows, or of none, a part at a time, so that memory is bounded."""
+        count = tf.shape(given)[0]
         blank = tf.constant([""]) if self.takes == "text" else tf.zeros([1, *self._size, 3])
-        # A blank input stands in for none: convolutions and sums on the CPU mistake the shape of an empty batch.
-        features, logits = self._compute(tf.cond(count > 0, lambda: inputs, lambda: blank))
-        return features[:count], logits[:count]
+
+        def compute(part):
+            inputs, errors = read(part)
+            # A blank input stands in for none: convolutions and sums on the CPU mistake the shape of an empty batch.
+            features, logits = self._compute(tf.cond(count > 0, lambda: inputs, lambda: blank))
+            return features[: tf.shape(part)[0]], logits[: tf.shape(part)[0]], errors
+
+        def step(number, *results):
+            part = compute(given[number * _PART : (number + 1) * _PART])
+            return (number + 1, *(result.write(number, one) for result, one in zip(results, part, strict=True)))
+
+        parts = tf.maximum((count + _PART - 1) // _PART, 1)
+        kinds = ((tf.float32, (None, self._channels)), (tf.float32, (None, len(self._classes))), (tf.string, (None,)))
+        results = [tf.TensorArray(dtype, parts, infer_shape=False, element_shape=shape) for dtype, shape in kinds]
+        _, *results = tf.while_loop(lambda number, *_: number < parts, step, (0, *results), parallel_iterations=1)
+        return [result.concat() for result in results]
 
     def _probabilities_of(self, logits):
         return tf.nn.softmax(logits / self._settings.temperature)
 
-    def _best(self, inputs, errors):
-        logits = self._run(inputs)[1]
+    def _best(self, logits, errors):
         probabilities = self._probabilities_of(logits)
         scores, best = tf.math.top_k(probabilities, min(TOP_K, len(self._classes)))
         good = errors == ""
