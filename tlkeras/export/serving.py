@@ -16,6 +16,7 @@ from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
 from tlkeras.data.check import MAX_PIXELS
 from tlkeras.data.images import ENOUGH, resize
+from tlkeras.export.python_runtime import unoptimized
 from tlkeras.features.engines.graphs import computation_with_variables
 from tlkeras.precision import in_float32
 from tlkeras.unknown import Threshold
@@ -88,7 +89,8 @@ class Serving:
 
     def answer(self, strings: Sequence[bytes], signature: str = "serving_default") -> dict[str, np.ndarray]:
         """Answers as the export does: for image files or texts, all outputs of a signature that takes strings."""
-        found = self._functions[signature](tf.constant(strings, tf.string))
+        with unoptimized():
+            found = self._functions[signature](tf.constant(strings, tf.string))
         return {name: value.numpy() for name, value in found.items()}
 
     def save(self, folder: Path) -> None:
