@@ -16,7 +16,6 @@ from tlkeras.backbones import hub_places
 from tlkeras.backbones.text import needs
 from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError, in_one_line
-from tlkeras.export.python_runtime import unoptimized
 from tlkeras.export.savedmodel import MODEL_JSON
 from tlkeras.export.serving import TOP_K, Serving
 from tlkeras.predictions import Answer, Predictions, Refused
@@ -161,8 +160,7 @@ def _load_export(path: Path, top_k: int) -> _Local:
 
     # The variables live as long as what was loaded, and a signature alone does not hold it.
     def ask(signature, strings, keep=loaded):
-        with unoptimized():
-            answer = signatures[signature](**{takes: tf.constant(strings)})
+        answer = signatures[signature](**{takes: tf.constant(strings)})
         return {name: value.numpy() for name, value in answer.items()}
 
     return _Local(ask, classes, is_text, top_k, named=named, has_unknown="is_unknown" in outputs)

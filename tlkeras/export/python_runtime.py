@@ -15,11 +15,10 @@ from tlkeras.errors import TlkerasError, in_one_line
 
 
 @contextlib.contextmanager
-def unoptimized() -> Iterator[None]:
-    """Has graphs that are called for the first time run as they are, which is seconds sooner.
+def _unoptimized() -> Iterator[None]:
+    """Has graphs that are called for the first time run as they are.
 
-    An export is written as it is to be run: TensorFlow's graph optimizer takes 1.6 seconds for each signature, and
-    finds nothing in it that would make it faster.
+    TensorFlow's graph optimizer takes more than a second for each signature, which a few requests do not win back.
     """
     before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
@@ -67,7 +66,7 @@ class PythonRuntime:
         if name not in self._loaded.signatures:
             raise TlkerasError(f"there is no signature {name}")
         try:
-            with unoptimized():
+            with _unoptimized():
                 answer = self._loaded.signatures[name](**inputs)
         except (tf.errors.OpError, TypeError, ValueError) as error:
             raise TlkerasError(f"{name} refuses the request: {in_one_line(error)}") from error

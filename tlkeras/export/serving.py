@@ -16,7 +16,6 @@ from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
 from tlkeras.data.check import MAX_PIXELS
 from tlkeras.data.images import ENOUGH, resize
-from tlkeras.export.python_runtime import unoptimized
 from tlkeras.features.engines.graphs import computation_with_variables
 from tlkeras.precision import in_float32
 from tlkeras.unknown import Threshold
@@ -89,8 +88,7 @@ class Serving:
 
     def answer(self, strings: Sequence[bytes], signature: str = "serving_default") -> dict[str, np.ndarray]:
         """Answers as the export does: for image files or texts, all outputs of a signature that takes strings."""
-        with unoptimized():
-            found = self._functions[signature](tf.constant(strings, tf.string))
+        found = self._functions[signature](tf.constant(strings, tf.string))
         return {name: value.numpy() for name, value in found.items()}
 
     def save(self, folder: Path) -> None:
