@@ -111,8 +111,11 @@ class _Local:
         return list(map(Answer, classes, scores.tolist(), errors, unknown))
 
     def reason(self, content: bytes, told: str) -> str:
-        """Words why a string has no answer as the check of training data does, which knows more than a graph says."""
-        return ("" if self.is_text else reason_against(content)) or told
+        """Words why a string has no answer as the check of training data does, which knows more than a graph says.
+
+        How large a picture may be is for the graph to say.
+        """
+        return told if self.is_text or " pixels, more than " in told else reason_against(content) or told
 
 
 def _load(target: Path, top_k: int) -> _Local:

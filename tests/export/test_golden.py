@@ -43,6 +43,7 @@ def test_texts_are_plain_in_the_file(tmp_path):
     [
         ('"tolerance"', '"t"', "'tolerance' is missing"),
         ("0.0001", "-1", "a tolerance of -1"),
+        ("0.0001", "1", "a tolerance of 1"),
         ('"/wA="', '"/w"', "not base64"),
         ("0.699999988", '"x"', "could not convert"),
         ("0.699999988", "NaN", "are not numbers"),

@@ -30,9 +30,16 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 )
 @click.option("--outliers", metavar="PATH", help="With --unknown: images (texts) of no class, to judge it by.")
 @click.option("--max-pixels", type=click.IntRange(1), help="The most pixels of a served picture [default: 64,000,000].")
-@click.option("--keep", type=click.IntRange(1), help="Remove older versions but the newest so many.")
+@click.option("--keep", type=click.IntRange(1), help="Leave so many versions, the newest; remove the others.")
 @click.option("--print-serving", is_flag=True, help="Then print what TensorFlow Serving is started with, and asked.")
-@click.option("--format", "format", type=click.Choice(FORMATS), default="savedmodel", show_default=True)
+@click.option(
+    "--format",
+    "format",
+    type=click.Choice(FORMATS),
+    default="savedmodel",
+    show_default=True,
+    help="Of what is written.",
+)
 @click.option(
     "--quantize",
     type=click.Choice(QUANTIZATIONS),
@@ -45,7 +52,7 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     metavar="SHARE",
-    help="Weights to prune first.",
+    help="Share of the weights to prune first, 0 to below 1.",
 )
 @click.option(
     "--max-drop",

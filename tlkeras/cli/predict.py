@@ -17,8 +17,8 @@ _STDIN = 0
 @click.argument("arguments", nargs=-1, metavar="RUN_OR_EXPORT FILES...")
 @click.option("--text", "texts", metavar="TEXT", multiple=True, help="A text itself; may be given again.")
 @click.option("--top-k", default=3, show_default=True, type=click.IntRange(1), help="Classes to name for each file.")
-@click.option("--json", "form", flag_value="json", help="One JSON object a line instead of a table.")
-@click.option("--csv", "form", flag_value="csv", help="Comma-separated values with a header (RFC 4180).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values with a header (RFC 4180).")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Files in a request.")
 @click.option("--server", metavar="URL", help="Ask a TensorFlow Serving; all arguments are then FILES.")
 @click.option(
@@ -29,7 +29,7 @@ _STDIN = 0
     type=click.FloatRange(0, min_open=True),
     help="With --server: how long to wait for an answer.",
 )
-def command(arguments, texts, top_k, form, batch_size, server, timeout):
+def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeout):
     """Name the classes of FILES with a run, an export or a .keras file, or with a model on a server.
 
     FILES are images; folders, which stand for the images in them; quoted patterns such as 'photos/**/*.jpg'; and -,
@@ -43,6 +43,8 @@ def command(arguments, texts, top_k, form, batch_size, server, timeout):
 
     Exit code 2 where a file has no answer, 75 where a server is not there or has no time.
     """
+    if as_json and as_csv:
+        raise click.UsageError("--json or --csv: answers come in one form. Received: both")
     lines = _lines() if "-" in arguments else ()
     asked = {"top_k": top_k, "batch_size": batch_size, "texts": texts, "lines": lines}
     if server:
@@ -57,7 +59,8 @@ def command(arguments, texts, top_k, form, batch_size, server, timeout):
         predictions = predict(arguments[0], arguments[1:], **asked)
     from tlkeras.cli import show_predictions
 
-    if show_predictions.FORMS[form](predictions):
+    show = show_predictions.as_json if as_json else show_predictions.as_csv if as_csv else show_predictions.as_table
+    if show(predictions):
         sys.exit(2)
 
 

@@ -61,9 +61,6 @@ def as_table(predictions: Predictions) -> int:
     return failed
 
 
-FORMS = {"json": as_json, "csv": as_csv, None: as_table}
-
-
 def _print_block(rows: list[tuple[str, ...]], before: list[int] | None) -> list[int]:
     """Prints rows below those of earlier blocks, and gives the widths of the columns."""
     from rich.cells import cell_len

@@ -113,8 +113,9 @@ def _parsed(content: dict) -> Golden:
     requests, answers, tolerance = content["requests"], content["answers"], content["tolerance"]
     if not requests or len(requests) != len(answers):
         raise ValueError(f"{len(requests)} requests and {len(answers)} answers")
-    if isinstance(tolerance, bool) or not 0 < tolerance <= 1:
-        raise ValueError(f"a tolerance of {tolerance}")
+    # What is to be proven does not say how strictly.
+    if isinstance(tolerance, bool) or not 0 < tolerance <= TOLERANCE:
+        raise ValueError(f"a tolerance of {tolerance}, above {TOLERANCE:g} or none")
     is_text = "text" in requests[0]
     is_unknown = [answer["is_unknown"] for answer in answers] if "is_unknown" in answers[0] else None
     golden = Golden(

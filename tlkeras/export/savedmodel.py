@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import tlkeras
 from tlkeras import versions
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
-from tlkeras.errors import TlkerasError, in_one_line
+from tlkeras.errors import TlkerasError, TlkerasWarning, in_one_line, os_reason
 from tlkeras.export import examples, golden, parity, serve_check, warmup
 from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.export.serving import TOP_K, Serving, Settings
@@ -88,11 +89,19 @@ def export(
 
     try:
         path, (compared, checks) = versions.publish(Path(folder), fill)
-        removed = versions.prune(Path(folder), keep) if keep else []
     except (OSError, tf.errors.OpError) as error:
-        why = error.strerror if isinstance(error, OSError) else in_one_line(error)
+        why = os_reason(error) if isinstance(error, OSError) else in_one_line(error)
         raise TlkerasError(f"the export to {folder} failed, and nothing of it was kept: {why}") from error
-    return Exported(path, compared, checks, removed)
+    return Exported(path, compared, checks, _prune(Path(folder), keep) if keep else [])
+
+
+def _prune(folder: Path, keep: int) -> list[int]:
+    try:
+        return versions.prune(folder, keep)
+    except OSError as error:
+        # The new version is there all the same.
+        warnings.warn(f"older versions in {folder} cannot be removed: {os_reason(error)}", TlkerasWarning, stacklevel=3)
+        return []
 
 
 def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], settings: Settings) -> None:

@@ -23,7 +23,7 @@ from tlkeras.unknown import Threshold
 TOP_K = 5
 CLASSIFY = "classify"
 # Pictures of a batch that are decoded at a time: with `max_pixels`, what bounds the memory that a request takes.
-_AT_A_TIME = 4
+AT_A_TIME = 4
 # Rows that the model computes at a time: a request of many takes longer, and no more memory.
 _PART = 32
 
@@ -152,7 +152,7 @@ class Serving:
             return tf.cond(error == "", lambda: resize(image, size), lambda: tf.zeros([*size, 3])), error
 
         specs = (tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([], tf.string))
-        return tf.map_fn(read, strings, fn_output_signature=specs, parallel_iterations=_AT_A_TIME)
+        return tf.map_fn(read, strings, fn_output_signature=specs, parallel_iterations=AT_A_TIME)
 
     def _in_parts(self, given, read) -> list[tf.Tensor]:
         """Gives features, logits and errors of rows, or of none, a part at a time, so that memory is bounded."""
