@@ -70,7 +70,7 @@ def test_a_run_says_how_long_its_stages_took(finished):
     assert stages.pop("total") == pytest.approx(sum(stages.values()), abs=1e-3)
     assert printed.count("\ntime ") == 1 and f" s: start {stages['start']:.1f}, " in printed
     exported = json.loads((folder / "export" / "1" / "assets.extra" / "model.json").read_text())
-    assert "accuracy" in exported["metadata"]["metrics"] and "stages" not in exported["metadata"]["metrics"]
+    assert "accuracy" in exported["metrics"] and "stages" not in exported["metrics"]
 
 
 def test_export_and_report_can_come_later(photo_folder, tmp_path):
