@@ -82,7 +82,9 @@ def test_a_failed_check_publishes_nothing(tiny_model, photos, tmp_path, name):
 
 
 def test_an_unwritable_output_is_one_line(tiny_model, photos):
-    with pytest.raises(TlkerasError, match=r"export to .* failed, and nothing of it was kept: .* is a file where a folder"):
+    with pytest.raises(
+        TlkerasError, match=r"export to .* failed, and nothing of it was kept: .* is a file where a folder"
+    ):
         savedmodel.export(tiny_model, photos[0] / "export", photos, proven=False)
 
 
