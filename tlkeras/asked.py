@@ -18,7 +18,6 @@ from tlkeras.files import read_regular
 
 # As much as an image of the data that is trained on may have.
 MAX_BYTES = 2**29
-_IMAGES, _TEXTS = (".jpg", ".jpeg", ".png", ".bmp", ".gif"), (".txt",)
 
 
 class Read(NamedTuple):
@@ -125,7 +124,7 @@ def _lines(lines: Iterable[bytes], is_text: bool) -> Iterator[Path | str]:
 
 def _first(name: str, is_text: bool) -> Iterator[Path]:
     """Gives the files that a name stands for, once it is seen that there is one."""
-    suffixes = _TEXTS if is_text else _IMAGES
+    suffixes = patterns.TEXTS if is_text else patterns.IMAGES
     if Path(name).is_dir():
         found = _peeked(patterns.walk(Path(name), suffixes))
         if found is None:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 SORTED = 10_000
 _MAGIC = re.compile(r"[*?[]")
+# How the names of files end that are looked for in folders.
+IMAGES, TEXTS = (".jpg", ".jpeg", ".png", ".bmp", ".gif"), (".txt",)
 
 
 def may_match(name: str) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from tlkeras import patterns
 from tlkeras.data import texts
 from tlkeras.data.check import Progress, check
 from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError
-
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
 def unlabelled(
@@ -43,7 +42,7 @@ def unlabelled(
 
 
 def _images(folder: Path, progress: Progress | None) -> list[tuple[Example, str]]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+    files = list(patterns.walk(folder, patterns.IMAGES))
     outcomes = check(files, folder, progress)
     return [
         (Example(file, str(file.relative_to(folder)), "", sha256=outcome.sha256), outcome.reason)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlkeras import patterns
 from tlkeras.errors import TlkerasError
 from tlkeras.export.contract import About
 from tlkeras.export.golden import TOLERANCE
@@ -15,7 +16,7 @@ from tlkeras.export.messages import predict_log
 from tlkeras.export.replay import Ask, agree
 from tlkeras.files import read_regular
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".txt"}
+_SUFFIXES = (*patterns.IMAGES, *patterns.TEXTS)
 _BATCH = 32
 # So many of the unanswered are named.
 _NAMED = 5
@@ -31,10 +32,9 @@ def expand(files: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, files):
         if not path.exists():
             raise TlkerasError(f"there is no file {path}")
-        inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in _SUFFIXES)
-        listed = list(inside) if path.is_dir() else [path]
+        listed = list(patterns.walk(path, _SUFFIXES)) if path.is_dir() else [path]
         if not listed:
-            raise TlkerasError(f"no image or text files in {path}; they end in {', '.join(sorted(_SUFFIXES))}")
+            raise TlkerasError(f"no image or text files in {path}; they end in {', '.join(_SUFFIXES)}")
         found += listed
     return found
 
