@@ -63,6 +63,12 @@ def test_a_list_gives_its_lines_in_place(place):
     assert list(asked.find(["-"], True, lines, ["three"])) == ["one", "", "two", "three"]
 
 
+def test_texts_without_a_letter_have_a_reason():
+    (batch,) = asked.batches(asked.find(["-"], True, [b"one\n", b"\n", b" \xc2\xa0\t\n"], [""]), True, 9, 99)
+    assert [found.content for found in batch] == [b"one", None, None, None]
+    assert {found.reason for found in batch[1:]} == {"empty: no text"}
+
+
 def test_nothing_is_listed_before_it_is_taken(place, monkeypatch):
     lines = itertools.chain([b"a.jpg\n"], iter(lambda: pytest.fail("read too far"), None))
     assert str(next(asked.find(["-"], False, lines))) == "a.jpg"
@@ -71,17 +77,24 @@ def test_nothing_is_listed_before_it_is_taken(place, monkeypatch):
     assert sorted(many) == ["a.jpg", "b.JPG", "in/c.png", "in/deep/d.gif", "x1.jpg", "x[1].jpg"]
 
 
-@pytest.mark.parametrize("name", ["none.jpg", "none/*.jpg", "none[1].jpg/x", "a b"])
-def test_what_is_named_must_be_there(place, name):
-    with pytest.raises(TlkerasError, match=r"there is no file|nothing matches the pattern"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.jpg", "there is no file none.jpg"),
+        ("none/*.jpg", r"there is no folder none for the pattern none/\*.jpg"),
+        ("a b", "there is no file a b; a text is given with --text"),
+    ],
+)
+def test_what_is_named_must_be_there(place, name, message):
+    with pytest.raises(TlkerasError, match=message):
         asked.refuse_missing([name])
-        found(name)
 
 
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
         (["*.webp"], {}, r"nothing matches the pattern \*.webp"),
+        (["none[1].jpg/x"], {}, "nothing matches the pattern"),
         ([".hid/none*"], {}, "nothing matches"),
         ([], {}, "no files to predict: name image files, or folders"),
         (["a.jpg"], {"texts": ["hello"]}, "takes images, and a text was given"),

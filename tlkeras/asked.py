@@ -35,9 +35,12 @@ def refuse_missing(names: Iterable[str | Path]) -> None:
         TlkerasError: One does not, and is no pattern either; or there is no folder where its pattern begins.
     """
     for name in map(os.fspath, names):
-        if name != "-" and not Path(name).exists() and not patterns.may_match(name):
-            hint = "; a text is given with --text" if " " in name else ""
-            raise TlkerasError(f"there is no file {name}{hint}")
+        if name == "-" or Path(name).exists():
+            continue
+        folder = patterns.begins_in(name)
+        if folder is None or not folder.is_dir():
+            missing = f"file {name}" if folder is None else f"folder {folder} for the pattern {name}"
+            raise TlkerasError(f"there is no {missing}{'; a text is given with --text' if ' ' in name else ''}")
 
 
 def find(
@@ -98,9 +101,8 @@ def read(one: Path | str, is_text: bool) -> Read:
         content = text_files.read(one) if isinstance(one, Path) else one.encode("utf-8", "surrogateescape")
     except (OSError, ValueError) as error:
         return Read(one, None, _why_not(one, error))
-    if reason := text_files.reason_against(content):
-        return Read(one, None, reason)
-    return Read(one, text_files.decode(content).encode(), None)
+    reason = text_files.reason_against(content) or ("" if text_files.decode(content).strip() else "empty: no text")
+    return Read(one, None, reason) if reason else Read(one, text_files.decode(content).encode(), None)
 
 
 def _why_not(path: Path | str, error: OSError | ValueError) -> str:

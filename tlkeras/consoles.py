@@ -69,6 +69,21 @@ def shows_everything() -> bool:
 
 
 @contextlib.contextmanager
+def no_native_standard_error() -> Iterator[None]:
+    """Keeps off the terminal what libraries in C write to standard error, and nothing of what Python writes.
+
+    libjpeg says a line of its own about a damaged file, without its name. `--debug` shows it.
+    """
+    with contextlib.ExitStack() as stack:
+        if sys.stderr is sys.__stderr__ and sys.stderr is not None:
+            how = {"encoding": sys.stderr.encoding, "errors": sys.stderr.errors}
+            kept = stack.enter_context(os.fdopen(os.dup(2), "w", 1, **how))
+            stack.enter_context(contextlib.redirect_stderr(kept))
+        stack.enter_context(no_standard_error())
+        yield
+
+
+@contextlib.contextmanager
 def no_standard_error() -> Iterator[None]:
     """Keeps off the terminal what anything in this process writes to standard error; `--debug` shows everything."""
     if shows_everything():

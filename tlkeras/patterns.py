@@ -19,9 +19,9 @@ _MAGIC = re.compile(r"[*?[]")
 IMAGES, TEXTS = (".jpg", ".jpeg", ".png", ".bmp", ".gif"), (".txt",)
 
 
-def may_match(name: str) -> bool:
-    """Says whether a name has wildcards, and the folder that it begins in is there."""
-    return bool(_MAGIC.search(name)) and _split(name)[0].is_dir()
+def begins_in(name: str) -> Path | None:
+    """Gives the folder that a pattern begins in; None for a name without wildcards."""
+    return _split(name)[0] if _MAGIC.search(name) else None
 
 
 def matching(pattern: str, suffixes: Sequence[str]) -> Iterator[Path]:

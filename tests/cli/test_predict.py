@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import REPOSITORY
@@ -70,6 +71,12 @@ def test_lines_are_split_as_they_are(monkeypatch):
 
 class _Many(list):
     has_unknown, top_k = False, 1
+
+
+def test_odd_names_stay_on_their_line(capsys):
+    name = os.fsdecode(b"\xc3\xa9\n\x1b[31m\xff.jpg")
+    show_predictions.as_table([Prediction(Path(name), error="no")])
+    assert capsys.readouterr().out.splitlines()[1].split() == [r"é\n\x1b[31m\udcff.jpg", "not", "answered:", "no"]
 
 
 def test_a_table_is_printed_in_blocks(capsys, monkeypatch):

@@ -153,6 +153,7 @@ def test_the_command_prints_a_line_for_each_check(copied, capsys, no_compiler, t
     printed = capsys.readouterr()
     assert left.value.code == 1
     assert "FAILED   warm-up file             record 1 of assets.extra" in printed.out
+    assert printed.out.splitlines()[-1] == "22 checks: 11 ok, 1 FAILED, 10 skipped"
     assert printed.err.startswith("Error: 1 of ") and len(printed.err.splitlines()) == 1
 
 

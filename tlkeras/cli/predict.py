@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 
+from tlkeras import consoles
 from tlkeras.errors import TlkerasError
 
 _STDIN = 0
@@ -60,7 +61,9 @@ def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeou
     from tlkeras.cli import show_predictions
 
     show = show_predictions.as_json if as_json else show_predictions.as_csv if as_csv else show_predictions.as_table
-    if show(predictions):
+    with consoles.no_native_standard_error():
+        failed = show(predictions)
+    if failed:
         sys.exit(2)
 
 

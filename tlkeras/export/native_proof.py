@@ -98,7 +98,7 @@ class NativeProof:
     def _loaded(self) -> NativeProcess:
         try:
             return self._process()
-        except TlkerasError as error:
+        except (Skip, TlkerasError) as error:
             raise Skip("needs the export in the C runtime, see above") from error
 
     def _start(self) -> NativeProcess:
