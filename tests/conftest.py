@@ -16,6 +16,8 @@ from tlkeras.export import savedmodel
 from tlkeras.export.serving import Settings
 from tlkeras.unknown import Threshold
 
+# What gRPC does in processes that are forked off ends up among what they print.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 SHARED = Path(os.environ.get("TLKERAS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 
 

@@ -15,6 +15,8 @@ import pytest
 from tlkeras.cli import main
 
 FAST = ["--weights", "random", "--image-size", "32", "--epochs", "2"]
+# For runs whose end is no matter.
+ALONE = ["--no-export", "--no-report"]
 
 
 def tlkeras(*arguments):
@@ -126,7 +128,7 @@ def test_export_writes_the_next_number(finished):
 
 def test_a_killed_run_continues_to_the_same_end(photo_folder, tmp_path):
     settings = ["--image-size", "32", "--weights", "random", "--epochs", "3", "--fine-tune", "top:1"]
-    settings += ["--fine-tune-epochs", "2", "--augment", "light"]
+    settings += ["--fine-tune-epochs", "2", "--augment", "light", *ALONE]
     assert run("train", photo_folder, "--output", tmp_path / "whole", *settings).returncode == 0
     command = tlkeras("train", photo_folder, "--output", tmp_path / "killed", *settings, "--resume")
     for epochs in (1, 4):
@@ -157,7 +159,7 @@ def test_dry_run_shows_and_writes_nothing(photo_folder, tmp_path):
 
 def test_a_spec_file_repeats_a_run(finished, tmp_path):
     folder, _ = finished
-    done = run("train", "--spec", folder / "spec.toml", "--output", tmp_path / "again")
+    done = run("train", "--spec", folder / "spec.toml", "--output", tmp_path / "again", *ALONE)
     assert done.returncode == 0, done.stderr
     for name in ("history.csv", "split.csv", "spec.toml"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
@@ -166,7 +168,7 @@ def test_a_spec_file_repeats_a_run(finished, tmp_path):
 def test_weights_taken_in_part_are_listed(finished, photo_folder, tmp_path):
     options = ["--backbone", "efficientnet_lite2", "--image-size", "32", "--epochs", "1"]
     weights = ["--weights", finished[0] / "model.keras", "--partial"]
-    done = run("train", photo_folder, "--output", tmp_path / "run", *options, *weights)
+    done = run("train", photo_folder, "--output", tmp_path / "run", *options, *weights, *ALONE)
     assert "copied 23 of 128 layers: stem_conv, " in done.stdout and "left as they were, 105 layers:" in done.stdout
 
 
@@ -178,7 +180,7 @@ def test_damaged_files_are_listed_and_do_not_stop_training(photo_folder, tmp_pat
     (photos / "red" / "empty.jpg").touch()
     (photos / "red" / "text.jpg").write_text("no image")
     (photos / "blue" / "half.png").write_bytes((photo_folder / "blue" / "00.png").read_bytes()[:900])
-    done = run("train", photos, "--output", tmp_path / "run", *FAST)
+    done = run("train", photos, "--output", tmp_path / "run", *FAST, *ALONE)
     assert done.returncode == 0 and "3 files left out" in done.stdout
     with (tmp_path / "run" / "excluded.csv").open(newline="") as file:
         assert {row["path"] for row in csv.DictReader(file)} == {"red/empty.jpg", "red/text.jpg", "blue/half.png"}
@@ -223,9 +225,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, photo_folder,
     assert not (tmp_path / "new").exists()
 
 
-def test_debug_shows_where(tmp_path):
-    assert "Traceback" in run("--debug", "evaluate", tmp_path).stderr
-    assert "Traceback" in run("evaluate", tmp_path, "--debug").stderr
+@pytest.mark.parametrize("arguments", [["--debug", "evaluate", "."], ["evaluate", ".", "--debug"]])
+def test_debug_shows_where(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_two_processes_do_not_train_in_one_folder(photo_folder, tmp_path):
@@ -260,7 +265,7 @@ def test_a_kill_between_checkpoint_and_history_loses_nothing(copied, photo_folde
     (copied / "history.csv").unlink()
     (copied / "model.keras").unlink()
     (copied / ".unfinished-model.abc.keras").write_text("half")
-    done = run("train", photo_folder, "--output", copied, *FAST, "--resume")
+    done = run("train", photo_folder, "--output", copied, *FAST, *ALONE, "--resume")
     assert done.returncode == 0, done.stderr
     assert (copied / "history.csv").read_bytes() == history
     assert not list(copied.glob(".unfinished*"))

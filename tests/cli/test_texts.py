@@ -86,10 +86,10 @@ def test_evaluate_takes_a_table_of_another_form(finished, place, capsys):
 
 
 def test_run_and_export_predict_the_same(finished, place, capsys):
-    asked = [place / "one.txt", "--text", "a bad film", "--text", "", "--json"]
+    asked = [place / "one.txt", "--text", "a bad film", "--json"]
     run, export = (printed(capsys, "predict", target, *asked) for target in (finished, finished / "export"))
     run, export = ([json.loads(line) for line in lines.splitlines()] for lines in (run, export))
-    assert [one.get("file", one.get("text")) for one in run] == [str(place / "one.txt"), "a bad film", ""]
+    assert [one.get("file", one.get("text")) for one in run] == [str(place / "one.txt"), "a bad film"]
     for mine, theirs in zip(run, export, strict=True):
         assert mine["classes"] == theirs["classes"] and mine["scores"] == pytest.approx(theirs["scores"], abs=1e-5)
 
@@ -104,8 +104,10 @@ def test_predict_reads_lines(finished):
         "-",
         "--json",
     ]
-    done = subprocess.run(command, input="a good film\n\nbad é\n".encode(), capture_output=True, check=True)
-    assert [json.loads(line)["text"] for line in done.stdout.decode().splitlines()] == ["a good film", "", "bad é"]
+    done = subprocess.run(command, input="a good film\n\nbad é\n".encode(), capture_output=True, check=False)
+    found = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert done.returncode == 2 and [one["text"] for one in found] == ["a good film", "", "bad é"]
+    assert [one["error"] for one in found] == [None, "empty: no text", None]
 
 
 def test_an_export_answers_strings_of_any_number(finished):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tlkeras.backbones.hub_module import HubModule
+from tlkeras.features.engines.folded_graphs import fold_graph
 from tlkeras.features.engines.folding import Folding, fold
 from tlkeras.features.engines.kinds import Unsupported
 
@@ -63,10 +66,8 @@ class Graph:
 
 def trace(model: keras.Model) -> Graph:
     """Traces a Functional model of one input in inference, BatchNorm folded where it can be; leaves the model alone."""
-    given = model.inputs[0]
-    spec = tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
-    function = tf.function(computation(model), autograph=False, jit_compile=False).get_concrete_function(spec)
-    return Graph(function)
+    function = tf.function(computation(model), autograph=False, jit_compile=False)
+    return Graph(function.get_concrete_function(_batch_of(model)))
 
 
 def computation(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
@@ -78,7 +79,7 @@ def computation(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
         A function that takes a batch and gives the list of outputs, in float32.
     """
     arrays = {id(variable): variable for layer in model.layers for variable in layer.weights}
-    constant = sum(np.prod(v.shape, dtype="int64") * 4 for v in arrays.values()) < _MOST_BYTES
+    constant = _bytes(model) < _MOST_BYTES
     folding = fold(model) if constant else Folding()
     weights = {key: variable.numpy() for key, variable in arrays.items()} if constant else {}
     weights.update(folding.weights)
@@ -99,7 +100,21 @@ def computation_with_variables(
     replaced = {key: tf.Variable(value, trainable=False) for key, value in folding.weights.items()}
     folded = {id(weight) for layer in model.layers if id(layer) in folding.shifts for weight in layer.weights}
     own = [variable.value for variable in model.variables if id(variable) not in {*replaced, *folded}]
-    return functools.partial(_compute, model, replaced, folding), [*replaced.values(), *own]
+    compute = functools.partial(_compute, model, replaced, folding)
+    if any(isinstance(layer, HubModule) for layer in model.layers) and _bytes(model) < _MOST_BYTES:
+        function = tf.function(compute, input_signature=[_batch_of(model)], autograph=False).get_concrete_function()
+        if within := fold_graph(function):
+            return within
+    return compute, [*replaced.values(), *own]
+
+
+def _batch_of(model: keras.Model) -> tf.TensorSpec:
+    given = model.inputs[0]
+    return tf.TensorSpec([None, *given.shape[1:]], given.dtype, name="batch")
+
+
+def _bytes(model: keras.Model) -> int:
+    return sum(4 * math.prod(variable.shape) for variable in model.variables)
 
 
 def _compute(model: keras.Model, weights: dict, folding: Folding, batch: tf.Tensor) -> list[tf.Tensor]:
