@@ -14,6 +14,7 @@ from tlkeras.backbones import hub_places
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import PARTS, Data
+from tlkeras.engine.train import make_deterministic
 from tlkeras.export import compare, formats, keras_file
 from tlkeras.export import sparsity as pruning
 from tlkeras.export.compare import MAX_DROP, Figures
@@ -124,6 +125,7 @@ def _pruned(run: Run, data: Data, share: float, console: Console) -> keras.Model
             f"{figures['val_loss']:.4f}, validation accuracy {figures['val_accuracy']:.4f}"
         )
 
+    make_deterministic(spec.seed)
     options = {"batch_size": spec.batch_size, "augment": spec.augment, "seed": spec.seed}
     model = pruning.prune(run.model, data, share, **options, on_epoch=show)
     kernels, every = pruning.zeros(model)

@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tlkeras.cli import main
+from tlkeras import consoles
+from tlkeras.cli import main, show_conversion
+from tlkeras.run import Run
 
 FAST = ["--weights", "random", "--image-size", "32", "--epochs", "2"]
 # For runs whose end is no matter.
@@ -276,6 +279,17 @@ def test_names_that_are_no_text_are_printed(finished, photo_folder, tmp_path):
     odd.write_bytes((photo_folder / "red" / "00.png").read_bytes())
     done = run("predict", finished[0] / "export", odd, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["classes"]
+
+
+def test_a_pruned_model_is_served_and_the_same_each_time(finished, capsys):
+    options = {"max_drop": 1.0, "force": False}
+    runs = [Run(finished[0]) for _ in range(2)]
+    first, second = (show_conversion.prune(consoles.make(), run, 0.5, **options) for run in runs)
+    assert first == second and first["sparsity"] == 0.5 and 0.3 < first["zeros"] < 0.5
+    for one, other in zip(*(run.model.get_weights() for run in runs), strict=True):
+        np.testing.assert_array_equal(one, other)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["size", "gzip", "accuracy"] in lines and [line[0] for line in lines[-3:]] == ["model", "pruned", "x"]
 
 
 def test_a_run_is_written_for_small_devices(finished, tmp_path, capsys):

@@ -34,26 +34,23 @@ def prune(console: Console, run: Run, sparsity: float, **options) -> dict:
         raise
     console.print(table(pruned.forms))
     run.model = pruned.model
-    accuracy = {form.name: form.accuracy for form in pruned.forms}
-    return {"sparsity": sparsity, "zeros": pruned.zeros[1], "accuracy": accuracy["pruned model"]}
+    return {"sparsity": sparsity, "zeros": pruned.zeros[1], "accuracy": pruned.forms[-1].accuracy}
 
 
 def table(forms: list[Figures]) -> Table:
     """Makes a table of the original, of what was made of it, and of how the last compares with the first."""
-    made = consoles.table("", "size", "gzip", "accuracy", "ms an input", "on one thread")
+    first, last = forms[0], forms[-1]
+    is_timed = first.seconds is not None
+    made = consoles.table("", "size", "gzip", "accuracy", *["ms an input", "on one thread"] * is_timed)
     for form in forms:
         sizes = f"{form.bytes / 1e6:.2f} MB", f"{form.compressed / 1e6:.2f} MB"
-        made.add_row(form.name, *sizes, f"{form.accuracy:.4f}", _ms(form.seconds), _ms(form.seconds_on_one))
-    first, last = forms[0], forms[-1]
+        times = [f"{1000 * seconds:.1f}" for seconds in (form.seconds, form.seconds_on_one) if seconds is not None]
+        made.add_row(form.name, *sizes, f"{form.accuracy:.4f}", *times)
     made.add_section()
     sizes = f"x {last.bytes / first.bytes:.2f}", f"x {last.compressed / first.compressed:.2f}"
-    ratio = f"x {last.seconds / first.seconds:.2f}" if last.seconds and first.seconds else ""
-    made.add_row("", *sizes, f"{last.accuracy - first.accuracy:+.4f}", ratio, "")
+    ratio = [f"x {last.seconds / first.seconds:.2f}"] if is_timed else []
+    made.add_row("", *sizes, f"{last.accuracy - first.accuracy:+.4f}", *ratio)
     return made
-
-
-def _ms(seconds: float | None) -> str:
-    return "" if seconds is None else f"{1000 * seconds:.1f}"
 
 
 def _in_words(converted: Converted) -> str:
