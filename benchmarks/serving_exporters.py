@@ -17,6 +17,7 @@ from random import Random
 import tensorflow as tf
 
 from tlkeras import consoles
+from tlkeras.backbones.text import needs
 from tlkeras.errors import TlkerasError
 from tlkeras.export import golden, replay
 from tlkeras.export.contract import read_about
@@ -137,6 +138,8 @@ def _fault(version: Path, runtime: str = "C", requests: int | None = None) -> st
         if requests:
             recorded = _first(recorded, requests)
         if runtime == "Python":
+            for package in about.needs:
+                needs(package)
             replay.replay(PythonRuntime(version).ask, recorded, about, count)
             return None
         with NativeProcess(version, about.needs) as process:
