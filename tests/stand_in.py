@@ -29,7 +29,8 @@ def write(folder: Path) -> Path:
     means = np.array([np.zeros(3) if isinstance(image, bytes) else image.mean((0, 1)) for image in IMAGES])
     probabilities = tf.nn.softmax(means.astype("float32") / 255 @ _kernel(), -1).numpy()
     errors = ["no image" if isinstance(image, bytes) else "" for image in IMAGES]
-    about = {"classes": CLASSES, "image_size": [8, 8], "needs": [], "serving": {"top_k": 5, "unknown": None}}
+    about = {"classes": CLASSES, "image_size": [8, 8], "needs": [], "serving": {"top_k": 5, "max_pixels": 1000}}
+    about |= {"task": "image", "card": {}, "metrics": {}, "data": {}, "versions": {}, "created": "today"}
     (folder / MODEL_JSON).parent.mkdir()
     (folder / MODEL_JSON).write_text(json.dumps(about))
     golden.write(folder, requests, probabilities, errors, CLASSES, 5, False)
@@ -52,7 +53,8 @@ def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
     def read(one):
         is_bmp = tf.strings.substr(one, 0, 2) == "BM"
         mean = tf.cond(is_bmp, lambda: mean_of(tf.io.decode_bmp(one, 3)), lambda: tf.zeros([3]))
-        return mean, tf.where(is_bmp, "", "no image")
+        reason = tf.where(tf.strings.substr(one, 1, 3) == "PNG", "more than the 1,000 pixels of a BMP", "no image")
+        return mean, tf.where(is_bmp, "", reason)
 
     def read_all(images):
         specs = (tf.TensorSpec([3], tf.float32), tf.TensorSpec([], tf.string))

@@ -18,7 +18,7 @@ from tlkeras import spec as specs
 from tlkeras.backbones import hub
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
-from tlkeras.data.check import MAX_PIXELS, still_readable
+from tlkeras.data.check import MAX_PIXELS, MOST_PIXELS, still_readable
 from tlkeras.data.dataset import Data, Example
 from tlkeras.data.unlabelled import unlabelled
 from tlkeras.engine import train as engine
@@ -188,28 +188,28 @@ class Run:
             max_pixels: The most pixels that a served picture may have.
             keep: How many versions stay in the folder; all of them where not given.
             proven: Make all checks of `tlkeras serve-check` before it counts.
-            pruned: Figures of the model, where it was pruned since it was trained: they stand in the metrics of the
-                export, and those of the run stay those of its own model.
+            pruned: Figures of the pruning, where the model was pruned since: the export then has metrics of its own.
             console: Where progress is shown; standard output where not given.
 
         Raises:
-            TlkerasError: The answers differ by more than 1e-4, a setting is not legal, or the folder cannot be written.
+            TlkerasError: The answers differ by more than 1e-4, a setting is not legal, or nothing can be written.
         """
         wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate)
         if outliers is not None:
-            if unknown is None:
+            if not unknown:
                 raise TlkerasError("outliers are what `unknown` is judged by: give a score, energy or max-softmax")
             examples = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
             wanted = dataclasses.replace(wanted, outliers=examples)
-        if max_pixels < 1:
-            raise TlkerasError(f"max_pixels is a number of pixels, 1 or more. Received: {max_pixels}")
+        if not 1 <= max_pixels <= MOST_PIXELS:
+            raise TlkerasError(f"max_pixels is a number of pixels, 1 to {MOST_PIXELS:,}. Received: {max_pixels:,}")
         with stages.recorded(self.watch), stages.stage("export"):
             temperature, threshold, figures = 1.0, None, {}
             if calibrate or unknown:
                 data = recorded(self.folder, self.spec, ("val", "test"))
                 temperature, threshold, figures = doubt.find(wanted, data, functools.partial(self._logits, console))
             metrics = {k: v for k, v in self.folder.read_metrics().items() if k not in ("stages", *doubt.FIGURES)}
-            figures |= {"pruned": pruned} if pruned else {}
+            if pruned:
+                metrics = {**self._judge(self.data.parts["test"], self.data.root).to_dict(), "pruned": pruned}
             exported = savedmodel.export(
                 self.model,
                 Path(folder or self.folder.exports),
@@ -220,11 +220,11 @@ class Run:
                 proven=proven,
             )
         if figures and not pruned:
-            self.folder.write_metrics(self.folder.read_metrics() | figures)
+            version = {"version": int(exported.path.name)}
+            self.folder.write_metrics(self.folder.read_metrics() | {name: figures[name] | version for name in figures})
         return dataclasses.replace(exported, figures=figures)
 
     def _logits(self, console: Console | None, examples: Sequence[Example]) -> np.ndarray:
-        # What is no part of the data is asked for once: nothing of it is kept.
         keeps = self.spec.features != "off" and examples[0].label
         answer = functools.partial(features.logits, console=console or consoles.make()) if keeps else None
         return logits_of(self.model, examples, self.spec.batch_size, answer)

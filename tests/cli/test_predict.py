@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,13 @@ def test_a_list_on_standard_input_is_answered_as_it_comes(telling, photos):
     ]
 
 
+def test_a_reader_that_has_gone_is_no_fault_of_ours(telling, photos):
+    files = " ".join(map(str, photos * 100))
+    script = f"{' '.join(map(shlex.quote, PROGRAM))} {telling} {files} --json | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)
+
+
 def test_lines_are_split_as_they_are(monkeypatch):
     readable, writable = os.pipe()
     monkeypatch.setattr(predict, "_STDIN", readable)
@@ -97,6 +105,9 @@ def test_a_table_is_printed_in_blocks(capsys, monkeypatch):
         ([], "Missing argument 'RUN_OR_EXPORT'"),
         (["--server", "http://localhost/v1/models/m"], "no files to predict"),
         (["--server", "localhost:8501", "{photo}"], "no address of a model on a server"),
+        (["--server", "", "{photo}"], "no address of a model on a server"),
+        (["--server", "http://localhost/v1/models/m", "{photo}", "--timeout", "nan"], "--timeout is a number"),
+        (["{target}", "{photo}", "--timeout", "5"], "--timeout is a number of seconds, and goes with --server"),
         (["{target}", "none.jpg"], "there is no file none.jpg"),
         (["{target}", "*.none"], "nothing matches the pattern *.none"),
         (["{target}", "{photo}", "--batch-size", "0"], "--batch-size"),

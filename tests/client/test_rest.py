@@ -1,6 +1,11 @@
+import contextlib
+import itertools
 import json
+import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from base64 import b64encode
 
@@ -8,8 +13,9 @@ import pytest
 from helpers import REPOSITORY
 
 from tlkeras import client
+from tlkeras.client import transport
 from tlkeras.client.address import parse
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TryAgain
 
 PROGRAM = """
 import sys
@@ -40,6 +46,49 @@ def test_junk_for_an_answer_is_one_line(server, quick, photos, page):
     server.failures = [page]
     with pytest.raises(TlkerasError, match="a reply of the wrong shape"):
         list(found)
+
+
+@pytest.fixture
+def stranger():
+    """Answers one connection with what it is given, until the other side has had enough; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def start(parts):
+            def answer():
+                connection, _ = listening.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(2**16)
+                    for part in parts:
+                        connection.sendall(part)
+
+            threading.Thread(target=answer, daemon=True).start()
+            return f"http://127.0.0.1:{listening.getsockname()[1]}/v1/models/m"
+
+        yield start
+
+
+def test_an_answer_without_end_is_not_kept(stranger, photos, monkeypatch):
+    monkeypatch.setattr(transport, "MOST_BYTES", 2**20)
+    address = stranger(itertools.chain([b"HTTP/1.1 200 OK\r\n\r\n["], itertools.repeat(b"1," * 5000)))
+    with pytest.raises(TlkerasError, match="its answer has more than 1,048,576 bytes"):
+        client.predict(address, photos, patience=client.Patience(timeout=20, tries=1))
+
+
+def test_an_answer_that_trickles_in_is_not_waited_for(stranger, photos):
+    def trickle():
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+        for _ in range(1000):
+            time.sleep(0.1)
+            yield b" "
+
+    with pytest.raises(TryAgain, match=r"within 0\.5 s, tried 1 times"):
+        client.predict(stranger(trickle()), photos, patience=client.Patience(timeout=0.5, tries=1))
+
+
+def test_an_answer_that_is_too_deep_is_no_fault_of_ours(stranger, photos):
+    address = stranger([b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000])
+    with pytest.raises(TlkerasError, match="does not answer as TensorFlow Serving does"):
+        client.predict(address, photos, patience=client.Patience(timeout=20, tries=1))
 
 
 def post(url, body):

@@ -39,7 +39,9 @@ def test_the_largest_request_has_its_place_in_the_queue(milliseconds):
 
 def test_each_size_is_measured(photos, tmp_path):
     Serving(make_tiny_model()).save(tmp_path)
+    about = {"task": "image", "classes": CLASSES, "image_size": [32, 32], "needs": [], "serving": {"top_k": 5}}
+    about |= dict.fromkeys(("card", "metrics", "data", "versions", "created"))
     (tmp_path / "assets.extra").mkdir()
-    (tmp_path / "assets.extra" / "model.json").write_text(json.dumps({"classes": CLASSES, "image_size": [32, 32]}))
+    (tmp_path / "assets.extra" / "model.json").write_text(json.dumps(about))
     found = batching.measure(tmp_path, photos[0])
     assert list(found) == [1, 2, 4, 8, 16, 32] and min(found.values()) > 0

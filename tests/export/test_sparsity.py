@@ -6,6 +6,7 @@ from helpers import CLASSES, make_tiny_model
 from tlkeras import data as data_room
 from tlkeras import heads
 from tlkeras.backbones.preprocess import Preprocess
+from tlkeras.engine.train import make_deterministic
 from tlkeras.errors import TlkerasError
 from tlkeras.export import sparsity
 
@@ -58,6 +59,14 @@ def test_what_is_frozen_comes_out_so_and_batch_norm_as_it_was(model, pruned):
     assert all(np.array_equal(*pair) for pair in zip(*kept, strict=True))
     assert not pruned.compiled
     assert not np.array_equal(pruned.get_layer("first").kernel, model.get_layer("first").kernel)
+
+
+def test_a_seed_gives_the_same_each_time(model, colours):
+    found = []
+    for _ in range(2):
+        make_deterministic(3)
+        found.append(sparsity.prune(model, colours, 0.75, epochs=2, seed=3).get_weights())
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
 
 
 def test_there_must_be_something_to_prune(colours):

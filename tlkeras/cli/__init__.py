@@ -16,6 +16,8 @@ from tlkeras.errors import TlkerasError, TlkerasWarning
 
 # Since when the process runs, but for Python's own start.
 BEGUN = time.monotonic()
+# What a shell says of a program that was ended by SIGPIPE.
+_BROKEN_PIPE = 141
 _NAMES = ("train", "evaluate", "predict", "export", "serve-check", "zoo", "cache")
 _COMMANDS = {name: f"tlkeras.cli.{name.replace('-', '_')}:command" for name in _NAMES}
 
@@ -53,6 +55,11 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"interrupted{_resuming(arguments)}", 130)
     except click.ClickException as error:
         _fail(error.format_message(), 2)
+    except SystemExit as left:
+        # Whoever read the output has gone: `| head` ends a program so, and click calls it 1.
+        if left.code == 1 and isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+            sys.exit(_BROKEN_PIPE)
+        raise
     except (TlkerasError, OSError) as error:
         if debug:
             import traceback

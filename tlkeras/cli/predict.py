@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -24,18 +25,17 @@ _STDIN = 0
 @click.option("--server", metavar="URL", help="Ask a TensorFlow Serving; all arguments are then FILES.")
 @click.option(
     "--timeout",
-    default=30.0,
-    show_default=True,
     metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
-    help="With --server: how long to wait for an answer.",
+    type=click.FloatRange(0, 86_400, min_open=True),
+    help="With --server: how long to wait for an answer, 30 where not given.",
 )
 def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeout):
     """Name the classes of FILES with a run, an export or a .keras file, or with a model on a server.
 
-    FILES are images; folders, which stand for the images in them; quoted patterns such as 'photos/**/*.jpg'; and -,
-    which reads names of files from standard input, one a line. The files of a folder come in the order of their names,
-    those of one with more than 10,000 entries in the order of the file system. Memory does not grow with their number.
+    FILES are images; folders, which stand for the .jpg, .jpeg, .png, .bmp and .gif files in them; quoted patterns such
+    as 'photos/**/*.jpg'; and -, which reads names of files from standard input, one a line. The files of a folder come
+    in the order of their names, those of one with more than 10,000 entries in the order of the file system. Memory does
+    not grow with their number.
 
     For a model of texts FILES are .txt files of one text each, or folders of them; - reads a text a line.
 
@@ -44,12 +44,14 @@ def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeou
 
     Exit code 2 where a file has no answer, 75 where a server is not there or has no time.
     """
+    if timeout is not None and (server is None or math.isnan(timeout)):
+        raise click.UsageError(f"--timeout is a number of seconds, and goes with --server. Received: {timeout}")
     if as_json and as_csv:
         raise click.UsageError("--json or --csv: answers come in one form. Received: both")
     lines = _lines() if "-" in arguments else ()
     asked = {"top_k": top_k, "batch_size": batch_size, "texts": texts, "lines": lines}
-    if server:
-        predictions = _from_server(server, arguments, timeout, asked)
+    if server is not None:
+        predictions = _from_server(server, arguments, timeout or 30.0, asked)
     elif not arguments:
         raise click.UsageError("Missing argument 'RUN_OR_EXPORT'.")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from tlkeras.client.address import Address
@@ -71,6 +72,8 @@ def answers(outputs: Mapping[str, list], count: int, layout: Layout, top_k: int,
     for classes, scores, error, is_unknown in zip(*rows.values(), strict=True):
         if not (_all(classes, str) and _all(scores, (int, float)) and len(classes) == len(scores)):
             raise unfit(address, f"classes and scores of a row are {classes} and {scores}")
+        if not all(map(math.isfinite, scores)):
+            raise unfit(address, f"the scores of a row are {scores}, which are no numbers")
         if not isinstance(error, str) or not (is_unknown is None or isinstance(is_unknown, bool)):
             raise unfit(address, f"error and is_unknown of a row are {error!r} and {is_unknown!r}")
         made.append(Answer(classes[:top_k], [float(score) for score in scores[:top_k]], error, is_unknown))

@@ -9,8 +9,10 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import requests
+import urllib3
 from urllib3.exceptions import ProtocolError
 
 from tlkeras.client import transport
@@ -25,6 +27,20 @@ _TOO_MANY = 429
 _REFUSED = {400, 413, _TOO_MANY, 500}
 # Seconds at most that a server may ask to wait.
 _LONGEST_WAIT = 60.0
+_BLOCK = 2**16
+
+
+class _Reply(NamedTuple):
+    """What came back, all of it."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == requests.codes.ok
 
 
 class Rest:
@@ -42,13 +58,13 @@ class Rest:
 
     def signatures(self) -> Mapping[str, Mapping]:
         """As in `tlkeras.client.transport.Transport`."""
-        response, body = self._send("GET", f"{self.address.url}/metadata")
-        if response.status_code == requests.codes.ok:
+        reply, body = self._send("GET", f"{self.address.url}/metadata")
+        if reply.is_ok:
             try:
                 return dict(body["metadata"]["signature_def"]["signature_def"])
             except (KeyError, TypeError, ValueError) as error:
-                raise transport.no_serving(self.address, f"its metadata are {_shown(response)}") from error
-        raise self._no_answer(response, body)
+                raise transport.no_serving(self.address, f"its metadata are {_shown(reply)}") from error
+        raise self._no_answer(reply, body)
 
     def predict(self, takes: str, strings: Sequence[bytes]) -> Mapping[str, list]:
         """As in `tlkeras.client.transport.Transport`."""
@@ -58,62 +74,75 @@ class Rest:
             for string in strings
         ]
         asked = json.dumps({"signature_name": "serving_default", "inputs": {takes: sent}})
-        response, body = self._send("POST", f"{self.address.url}:predict", asked.encode())
-        if response.status_code in _REFUSED and (body is not None or response.status_code == requests.codes.too_large):
-            raise transport.refusal(_told(response, body))
-        if response.status_code != requests.codes.ok:
-            raise self._no_answer(response, body)
+        reply, body = self._send("POST", f"{self.address.url}:predict", asked.encode())
+        if reply.status in _REFUSED and (body is not None or reply.status == requests.codes.too_large):
+            raise transport.refusal(_told(reply, body))
+        if not reply.is_ok:
+            raise self._no_answer(reply, body)
         outputs = None if body is None else body.get("outputs")
         if not isinstance(outputs, dict):
-            raise transport.unfit(self.address, f"it is {_shown(response)}")
+            raise transport.unfit(self.address, f"it is {_shown(reply)}")
         return outputs
 
-    def _no_answer(self, response: requests.Response, body: dict | None) -> TlkerasError:
+    def _no_answer(self, reply: _Reply, body: dict | None) -> TlkerasError:
         if body is None:
-            return transport.no_serving(self.address, f"it says {response.status_code}, {_shown(response)}")
-        told = _told(response, body)
-        if response.status_code == requests.codes.not_found:
+            return transport.no_serving(self.address, f"it says {reply.status}, {_shown(reply)}")
+        told = _told(reply, body)
+        if reply.status == requests.codes.not_found:
             return transport.not_there(self.address, told, self._states())
         return transport.refused(self.address, told)
 
     def _states(self) -> dict[str, str] | None:
-        response, body = self._send("GET", self.address.model_url)
+        reply, body = self._send("GET", self.address.model_url)
         try:
-            return {one["version"]: one["state"] for one in body["model_version_status"]} if response.ok else None
+            return {one["version"]: one["state"] for one in body["model_version_status"]} if reply.is_ok else None
         except (KeyError, TypeError):
             return None
 
-    def _send(self, method: str, url: str, data: bytes | None = None) -> tuple[requests.Response, dict | None]:
+    def _send(self, method: str, url: str, data: bytes | None = None) -> tuple[_Reply, dict | None]:
         """Gives the answer, and its JSON where it is TensorFlow Serving's: an answer of 200, or an error."""
         pauses = self._patience.pauses()
         while True:
-            response = None
+            reply = None
             try:
-                headers = {"Content-Type": "application/json"}
-                response = self._session.request(
-                    method, url, data=data, headers=headers, timeout=self._patience.timeout
-                )
-                body = _body(response)
-                is_busy = response.status_code in _BUSY or (response.status_code == _TOO_MANY and body is None)
+                reply = self._receive(method, url, data)
+                body = _body(reply)
+                is_busy = reply.status in _BUSY or (reply.status == _TOO_MANY and body is None)
                 if not is_busy:
-                    return response, body
-                failure = transport.busy(self.address, _told(response, body), self._patience.tries)
-            except requests.RequestException as error:
+                    return reply, body
+                failure = transport.busy(self.address, _told(reply, body), self._patience.tries)
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 failure = self._worded(error)
             pause = next(pauses)
             if pause is None or not isinstance(failure, transport.TryAgain):
                 raise failure
-            time.sleep(max(pause, _asked_to_wait(response)))
+            time.sleep(max(pause, _asked_to_wait(reply)))
 
-    def _worded(self, error: requests.RequestException) -> TlkerasError:
+    def _receive(self, method: str, url: str, data: bytes | None) -> _Reply:
+        """Takes an answer as it comes, and no more of it than there may be, in as much time."""
+        until = time.monotonic() + self._patience.timeout
+        # Packed, a few bytes could be a great many.
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        how = {"data": data, "headers": headers, "timeout": self._patience.timeout, "stream": True}
+        with self._session.request(method, url, **how) as response:
+            content = bytearray()
+            while part := response.raw.read1(_BLOCK):
+                content += part
+                if len(content) > transport.MOST_BYTES:
+                    raise transport.no_serving(self.address, f"its answer has more than {transport.MOST_BYTES:,} bytes")
+                if time.monotonic() > until:
+                    raise requests.ReadTimeout
+            return _Reply(response.status_code, response.reason, response.headers, bytes(content))
+
+    def _worded(self, error: requests.RequestException | urllib3.exceptions.HTTPError) -> TlkerasError:
         causes = list(_causes(error))
-        if isinstance(error, requests.ReadTimeout):
+        if isinstance(error, (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError)):
             return transport.too_slow(self.address, self._patience)
         if isinstance(error, requests.exceptions.SSLError):
             return transport.refused(self.address, f"no safe connection: {causes[-1]}")
         if any(type(cause).__name__ == "BadStatusLine" for cause in causes):
             return transport.no_serving(self.address, "what it says is no HTTP")
-        if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        if isinstance(error, (requests.ConnectionError, ProtocolError)):
             why = next(
                 (cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), causes[-1]
             )
@@ -123,29 +152,29 @@ class Rest:
         return transport.no_serving(self.address, str(causes[-1]))
 
 
-def _body(response: requests.Response) -> dict | None:
+def _body(reply: _Reply) -> dict | None:
     try:
-        found = json.loads(response.content)
-    except ValueError:
+        found = json.loads(reply.content)
+    except (ValueError, RecursionError):
         return None
-    is_ours = isinstance(found, dict) and (response.ok or isinstance(found.get("error"), str))
+    is_ours = isinstance(found, dict) and (reply.is_ok or isinstance(found.get("error"), str))
     return found if is_ours else None
 
 
-def _told(response: requests.Response, body: dict | None) -> str:
+def _told(reply: _Reply, body: dict | None) -> str:
     told = None if body is None else body.get("error")
-    return told or f"{response.status_code} {response.reason}"
+    return told or f"{reply.status} {reply.reason}"
 
 
-def _shown(response: requests.Response) -> str:
-    kind = response.headers.get("Content-Type", "without a type").partition(";")[0]
-    begins = " ".join(response.text[:60].split())
+def _shown(reply: _Reply) -> str:
+    kind = reply.headers.get("Content-Type", "without a type").partition(";")[0]
+    begins = " ".join(reply.content[:60].decode("utf-8", "replace").split())
     return f"{kind}, {begins!r}" if begins else "an empty page"
 
 
-def _asked_to_wait(response: requests.Response | None) -> float:
+def _asked_to_wait(reply: _Reply | None) -> float:
     """Gives the seconds that a server asks to wait, where it does so."""
-    asked = "" if response is None else response.headers.get("Retry-After", "")
+    asked = "" if reply is None else reply.headers.get("Retry-After", "")
     return min(float(asked), _LONGEST_WAIT) if asked.isdecimal() else 0.0
 
 

@@ -24,7 +24,7 @@ from tlkeras.errors import TlkerasError
 
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_receive_message_length", transport.MOST_BYTES),
     # By itself gRPC waits a second and more before it looks again for a server that was not there.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -37,6 +37,7 @@ _REFUSED = {
 }
 # How gRPC begins to tell of a connection; what else is UNAVAILABLE is so by the word of the server.
 _NO_CONNECTION = ("failed to connect", "dns resolution failed", "name resolution", "socket closed", "connection")
+_NO_NAME = ("domain name not found", "errors resolving")
 _NO_HTTP2 = ("http1.x server", "parsing HTTP/2")
 
 
@@ -109,7 +110,8 @@ class Rpc:
         if error.code() is _CODE.UNAVAILABLE and any(words in told for words in _NO_HTTP2):
             return transport.no_serving(self.address, "what it says is no gRPC")
         if error.code() is _CODE.UNAVAILABLE:
-            is_away = told.lower().startswith(_NO_CONNECTION)
+            lower = told.lower()
+            is_away = lower.startswith(_NO_CONNECTION) or any(words in lower for words in _NO_NAME)
             words = transport.no_server if is_away else transport.busy
             return words(self.address, told.rpartition(": ")[2] if is_away else told, self._patience.tries)
         if error.code() is _CODE.NOT_FOUND:

@@ -11,6 +11,8 @@ from tlkeras.client.address import Address
 from tlkeras.errors import TlkerasError, TryAgain, in_one_line
 from tlkeras.predictions import Refused
 
+# More than the answers to any request of ours have.
+MOST_BYTES = 2**26
 # States of a version that is not there yet; protobuf's names.
 _ON_THE_WAY = {"START", "LOADING"}
 

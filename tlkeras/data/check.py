@@ -23,6 +23,8 @@ from tlkeras.weights import cache_folder
 
 # 64 megapixels take 192 MB decoded: more than any camera's photo that is meant, and little enough to survive.
 MAX_PIXELS = 64_000_000
+# A header of a PNG can announce no wider picture.
+MOST_PIXELS = 2**31 - 1
 MAX_RATIO = 100
 MAX_BYTES = 2**29
 # Files a task: looking up what is remembered takes less time than a task does.

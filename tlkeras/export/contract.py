@@ -8,17 +8,23 @@ from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.framework import op_def_registry
 
+from tlkeras.data.check import MOST_PIXELS
 from tlkeras.errors import TlkerasError
 
 MODEL_JSON = "assets.extra/model.json"
+_FINGERPRINT = "fingerprint.pb"
 LABELS = "assets/labels.txt"
 PREDICT, CLASSIFY = "tensorflow/serving/predict", "tensorflow/serving/classify"
 # Registered in TensorFlow's core, and yet of use in a Python process alone.
 _OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+# What `model.json` has beside what signatures depend on.
+_DESCRIBED = ("task", "card", "metrics", "data", "versions", "created")
+_LONGEST_SIDE = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +36,7 @@ class About:
     needs: list[str]
     top_k: int
     tells_unknown: bool
+    max_pixels: int | None = None
 
     @property
     def is_text(self) -> bool:
@@ -58,22 +65,49 @@ def read_about(export: Path) -> About:
         TlkerasError: It cannot be read, or lacks something.
     """
     try:
-        content = json.loads((export / MODEL_JSON).read_bytes())
-        classes, size, serving = content["classes"], content.get("image_size"), content.get("serving") or {}
-        if not classes or not all(isinstance(name, str) for name in classes):
-            raise TypeError("classes are not names")
-        return About(
-            classes=classes,
-            image_size=(int(size[0]), int(size[1])) if size else None,
-            needs=list(content.get("needs") or ()),
-            top_k=min(int(serving.get("top_k", 5)), len(classes)),
-            tells_unknown=serving.get("unknown") is not None,
-        )
+        return _about(json.loads((export / MODEL_JSON).read_bytes()))
     except OSError as error:
         raise TlkerasError(f"{MODEL_JSON} cannot be read: {error.strerror}") from error
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise TlkerasError(f"{MODEL_JSON} is damaged: {why}") from error
+        raise TlkerasError(f"{MODEL_JSON} is damaged: {what_is_wrong(error)}") from error
+
+
+def what_is_wrong(error: Exception) -> str:
+    """Words an error of reading JSON: which entry is missing, what a ValueError says, or that it is another thing."""
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return str(error) if isinstance(error, ValueError) else "it is not built as an export has it"
+
+
+def _about(content: dict) -> About:
+    classes, size, serving = content["classes"], content["image_size"], content["serving"]
+    if missing := [name for name in _DESCRIBED if name not in content]:
+        raise ValueError(f"{', '.join(missing)} missing")
+    if not classes or not all(isinstance(name, str) for name in classes):
+        raise ValueError("the classes are not names")
+    if size is not None and (len(size) != 2 or not all(_is_whole(side, _LONGEST_SIDE) for side in size)):
+        raise ValueError(f"image_size is {size}, not two numbers of 1 to {_LONGEST_SIDE:,}")
+    if content["task"] != ("text" if size is None else "image"):
+        raise ValueError(f"task is {content['task']!r} with an image_size of {size}")
+    temperature, max_pixels = serving.get("temperature", 1.0), serving.get("max_pixels")
+    if not (isinstance(temperature, (int, float)) and temperature > 0):
+        raise ValueError(f"temperature is {temperature!r}, not a number above 0")
+    if max_pixels is not None and not _is_whole(max_pixels, MOST_PIXELS):
+        raise ValueError(f"max_pixels is {max_pixels!r}, not a number of 1 to {MOST_PIXELS:,}")
+    if not _is_whole(serving["top_k"], 1000):
+        raise ValueError(f"top_k is {serving['top_k']!r}, not a number of 1 to 1,000")
+    return About(
+        classes=classes,
+        image_size=None if size is None else (size[0], size[1]),
+        needs=list(content["needs"]),
+        top_k=min(serving["top_k"], len(classes)),
+        tells_unknown=serving.get("unknown") is not None,
+        max_pixels=max_pixels,
+    )
+
+
+def _is_whole(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def signatures(about: About) -> dict[str, Signature]:
@@ -130,6 +164,11 @@ def check_layout(export: Path, about: About) -> str:
         at = next((i for i, pair in enumerate(zip(labels, expected, strict=False)) if pair[0] != pair[1]), None)
         what = f"{labels[at]!r} on line {at + 1}, {expected[at]!r}" if at is not None else f"{len(labels) - 1} lines"
         raise TlkerasError(f"{LABELS} has {what}{'' if at is None else ' in model.json'}; {len(expected)} classes")
+    if (export / _FINGERPRINT).is_file():
+        try:
+            FingerprintDef.FromString((export / _FINGERPRINT).read_bytes())
+        except DecodeError as error:
+            raise TlkerasError(f"{_FINGERPRINT} is damaged: it cannot be parsed") from error
     size = sum(path.stat().st_size for path in export.rglob("*") if path.is_file())
     return f"{len(about.classes)} classes, {size / 1e6:.1f} MB"
 

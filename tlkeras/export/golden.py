@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tlkeras.errors import TlkerasError
+from tlkeras.export.contract import what_is_wrong
 from tlkeras.files import atomic_write
 
 FILE = "assets.extra/golden.json"
@@ -99,9 +100,8 @@ def read(folder: Path) -> Golden:
         golden = _parsed(content)
     except OSError as error:
         raise TlkerasError(f"{FILE} cannot be read: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        why = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise TlkerasError(f"{FILE} is damaged: {why}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise TlkerasError(f"{FILE} is damaged: {what_is_wrong(error)}") from error
     return golden
 
 
@@ -151,5 +151,5 @@ def _matrix(rows: list[list[float]]) -> np.ndarray:
 
 def _string(value: str) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise ValueError(f"{value!r} is no text")
     return value

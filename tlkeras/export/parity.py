@@ -29,6 +29,10 @@ class ParityError(TlkerasError):
     exit_code = 1
 
 
+class Refused(TlkerasError):
+    """An export that has no answer where its model has one, as for what has more than `max_pixels`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Parity:
     """How an export compares with its model.
@@ -65,6 +69,7 @@ def check(
 
     Raises:
         ParityError: The answers differ by more than the tolerance, are no numbers, or name other classes.
+        Refused: The export says of an input why it has no answer.
         TlkerasError: A file cannot be read or decoded.
     """
     is_text = takes_texts(model)
@@ -74,7 +79,10 @@ def check(
     # One alone, and then batches.
     batches = [strings[:1], *(strings[i : i + _BATCH] for i in range(1, len(strings), _BATCH))]
     served = [_answers(runtime, batch, "text" if is_text else "image_bytes") for batch in batches]
-    probabilities, names, scores = (np.concatenate(parts) for parts in zip(*served, strict=True))
+    probabilities, names, scores, errors = (np.concatenate(parts) for parts in zip(*served, strict=True))
+    if errors.astype(bool).any():
+        refused = int(np.argmax(errors.astype(bool)))
+        raise Refused(f"the export does not answer {inputs[refused]}: {errors[refused].decode()}")
 
     ranked = np.sort(expected, axis=-1)[:, ::-1][:, : scores.shape[1]]
     difference = max(np.abs(probabilities - expected).max(), np.abs(scores - ranked).max())
@@ -123,7 +131,8 @@ def logits_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
         raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 
 
-def _answers(runtime: PythonRuntime, strings: Sequence[bytes], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _answers(runtime: PythonRuntime, strings: Sequence[bytes], name: str) -> tuple[np.ndarray, ...]:
     answer = runtime.ask(predict_log("serving_default", {name: strings}))
     probabilities = runtime.ask(predict_log("probabilities", {name: strings}))["probabilities"]
-    return probabilities, answer["classes"], answer["scores"]
+    errors = answer.get("error", np.full(len(strings), b"", object))
+    return probabilities, answer["classes"], answer["scores"], errors

@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import ExifTags, Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from tlkeras.data.check import MOST_PIXELS
 from tlkeras.data.images import ENOUGH
 from tlkeras.errors import TlkerasError
 from tlkeras.export.checks import Skip
@@ -66,6 +67,24 @@ def replay_classify(ask: Ask, golden: Golden, about: About) -> str:
     rows = range(len(golden.requests))
     answer = ask(classify_log("classify", [example_of(about.takes, request) for request in golden.requests]))
     return f"largest difference {_compare_best(golden, about, rows, answer):.1e}"
+
+
+def ask_too_much(ask: Ask, about: About) -> str:
+    """Asks for a picture whose header announces more pixels than `model.json` says are decoded.
+
+    Raises:
+        TlkerasError: It is not refused with that number.
+    """
+    if about.max_pixels is None:
+        raise Skip("model.json has no max_pixels")
+    width = min(about.max_pixels + 1, MOST_PIXELS)
+    height = about.max_pixels // width + 1
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08" + bytes(8)
+    answer = ask(predict_log("serving_default", {about.takes: [header]}))
+    said = answer["error"][0].decode("utf-8", "replace")
+    if f"{about.max_pixels:,} " not in said:
+        raise TlkerasError(f"{width} x {height} pixels are answered {said!r}; max_pixels is {about.max_pixels:,}")
+    return said
 
 
 def replay_pixels(ask: Ask, golden: Golden, about: About) -> str:
@@ -193,7 +212,10 @@ def _compare_best(golden: Golden, about: About, rows: Sequence[int], answer: dic
         if not right:
             best = ", ".join(golden.classes[i]) or "nothing"
             said = b", ".join(named).decode("utf-8", "replace")
-            raise TlkerasError(f"request {i} is answered {said!r}; the model said {best!r}")
+            other = (
+                f"the model said {best!r}" if said != best else "in the order of model.json's classes they are not best"
+            )
+            raise TlkerasError(f"request {i} is answered {said!r}; {other}")
     _compare_others(golden, rows, answer, answered[:, 0])
     return difference
 

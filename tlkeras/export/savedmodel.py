@@ -135,5 +135,5 @@ def _describe(model: keras.Model, compared: parity.Parity, settings: Settings, m
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {"tlkeras": tlkeras.__version__, "keras": keras.__version__, "tensorflow": tf.__version__},
         "parity": dataclasses.asdict(compared),
-        **(metadata or {}),
+        **{"metrics": {}, "data": {}, **(metadata or {})},
     }

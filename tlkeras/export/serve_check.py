@@ -153,6 +153,7 @@ class _Proof:
         yield made(f"{runtime}, classify", on(replay.replay_classify))
         if self._about and not self._about.is_text:
             yield made(f"{runtime}, pixels", on(replay.replay_pixels))
+            yield made(f"{runtime}, max_pixels", lambda: replay.ask_too_much(ask, self._wanted()[1]))
 
     def _compare_features(self, runtime: str, ask: replay.Ask) -> str:
         wanted, about = self._wanted()
