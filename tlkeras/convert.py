@@ -125,9 +125,11 @@ def _pruned(run: Run, data: Data, share: float, console: Console) -> keras.Model
             f"{figures['val_loss']:.4f}, validation accuracy {figures['val_accuracy']:.4f}"
         )
 
+    # A model that is loaded takes seeds.
+    trained = run.model
     make_deterministic(spec.seed)
     options = {"batch_size": spec.batch_size, "augment": spec.augment, "seed": spec.seed}
-    model = pruning.prune(run.model, data, share, **options, on_epoch=show)
+    model = pruning.prune(trained, data, share, **options, on_epoch=show)
     kernels, every = pruning.zeros(model)
     console.print(f"zeros: {kernels:.1%} of the pruned kernels, {every:.1%} of all weights; they pay once compressed")
     return model
