@@ -53,7 +53,8 @@ def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
     def read(one):
         is_bmp = tf.strings.substr(one, 0, 2) == "BM"
         mean = tf.cond(is_bmp, lambda: mean_of(tf.io.decode_bmp(one, 3)), lambda: tf.zeros([3]))
-        reason = tf.where(tf.strings.substr(one, 1, 3) == "PNG", "more than the 1,000 pixels of a BMP", "no image")
+        is_png = tf.strings.substr(one, 0, 4) == b"\x89PNG"
+        reason = tf.where(is_png, "more than the 1,000 pixels of a BMP", "no image")
         return mean, tf.where(is_bmp, "", reason)
 
     def read_all(images):

@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = _formatted
     # TensorFlow's C++ side logs its start-up to standard error; what matters is raised as an exception anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    stdout = sys.stdout
     # File names need not be text that the terminal's encoding has.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
@@ -56,8 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except SystemExit as left:
-        # Whoever read the output has gone: `| head` ends a program so, and click calls it 1.
-        if left.code == 1 and isinstance(sys.stdout, click.utils.PacifyFlushWrapper):
+        # Whoever read the output has gone, as `| head` does: click then leaves with 1, and with other streams.
+        if left.code == 1 and sys.stdout is not stdout:
             sys.exit(_BROKEN_PIPE)
         raise
     except (TlkerasError, OSError) as error:
