@@ -86,7 +86,11 @@ def test_nothing_wanted_is_nothing_found(found):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"unknown": "energie"}, "Did you mean 'energy'"), ({"unknown": "energy", "false_alarm_rate": 5}, "a share")],
+    [
+        ({"unknown": "energie"}, "Did you mean 'energy'"),
+        ({"unknown": "energy", "false_alarm_rate": 5}, "a share"),
+        ({"outliers": []}, "outliers are what `unknown` is judged by"),
+    ],
 )
 def test_a_wrong_setting_is_one_line(settings, message):
     with pytest.raises(TlkerasError, match=message):

@@ -101,8 +101,9 @@ def read(one: Path | str, is_text: bool) -> Read:
         content = text_files.read(one) if isinstance(one, Path) else one.encode("utf-8", "surrogateescape")
     except (OSError, ValueError) as error:
         return Read(one, None, _why_not(one, error))
-    reason = text_files.reason_against(content) or ("" if text_files.decode(content).strip() else "empty: no text")
-    return Read(one, None, reason) if reason else Read(one, text_files.decode(content).encode(), None)
+    if reason := text_files.reason_against(content):
+        return Read(one, None, reason)
+    return Read(one, text_files.decode(content).encode(), None)
 
 
 def _why_not(path: Path | str, error: OSError | ValueError) -> str:

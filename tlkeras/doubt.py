@@ -31,7 +31,7 @@ class Wanted:
         outliers: Examples of none of the classes, to judge that by, or None.
 
     Raises:
-        TlkerasError: There is no such score, or the share is none.
+        TlkerasError: There is no such score, or the share is none, or there are outliers and no score.
     """
 
     calibrate: bool = False
@@ -42,6 +42,8 @@ class Wanted:
     def __post_init__(self):
         if self.unknown is not None and self.unknown not in unknown.SCORES:
             raise unknown_name("score of unknown inputs", self.unknown, unknown.SCORES)
+        if self.outliers is not None and self.unknown is None:
+            raise TlkerasError("outliers are what `unknown` is judged by: give a score, energy or max-softmax")
         if not 0 < self.false_alarm_rate < 1:
             raise TlkerasError(
                 f"the false-alarm rate is a share, above 0 and below 1. Received: {self.false_alarm_rate}"

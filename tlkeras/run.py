@@ -18,7 +18,7 @@ from tlkeras import spec as specs
 from tlkeras.backbones import hub
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
-from tlkeras.data.check import MAX_PIXELS, MOST_PIXELS, still_readable
+from tlkeras.data.check import MAX_PIXELS, still_readable
 from tlkeras.data.dataset import Data, Example
 from tlkeras.data.unlabelled import unlabelled
 from tlkeras.engine import train as engine
@@ -194,19 +194,16 @@ class Run:
         Raises:
             TlkerasError: The answers differ by more than 1e-4, a setting is not legal, or nothing can be written.
         """
-        wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate)
         if outliers is not None:
-            if not unknown:
-                raise TlkerasError("outliers are what `unknown` is judged by: give a score, energy or max-softmax")
-            examples = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
-            wanted = dataclasses.replace(wanted, outliers=examples)
-        if not 1 <= max_pixels <= MOST_PIXELS:
-            raise TlkerasError(f"max_pixels is a number of pixels, 1 to {MOST_PIXELS:,}. Received: {max_pixels:,}")
+            outliers = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
+        wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate, outliers)
+        settings = savedmodel.Settings(max_pixels)
         with stages.recorded(self.watch), stages.stage("export"):
-            temperature, threshold, figures = 1.0, None, {}
+            figures = {}
             if calibrate or unknown:
                 data = recorded(self.folder, self.spec, ("val", "test"))
                 temperature, threshold, figures = doubt.find(wanted, data, functools.partial(self._logits, console))
+                settings = dataclasses.replace(settings, temperature=temperature, unknown=threshold)
             metrics = {k: v for k, v in self.folder.read_metrics().items() if k not in ("stages", *doubt.FIGURES)}
             if pruned:
                 metrics = {**self._judge(self.data.parts["test"], self.data.root).to_dict(), "pruned": pruned}
@@ -214,7 +211,7 @@ class Run:
                 self.model,
                 Path(folder or self.folder.exports),
                 [e.path if e.text is None else e.text for e in spread(self.data.parts["test"], _COMPARED)],
-                settings=savedmodel.Settings(max_pixels, temperature, threshold),
+                settings=settings,
                 metadata={"metrics": metrics | figures, "data": {"sha256": self.folder.data_hash()}},
                 keep=keep,
                 proven=proven,
@@ -225,6 +222,7 @@ class Run:
         return dataclasses.replace(exported, figures=figures)
 
     def _logits(self, console: Console | None, examples: Sequence[Example]) -> np.ndarray:
+        # What is no part of the data is asked for once: nothing of it is kept.
         keeps = self.spec.features != "off" and examples[0].label
         answer = functools.partial(features.logits, console=console or consoles.make()) if keeps else None
         return logits_of(self.model, examples, self.spec.batch_size, answer)

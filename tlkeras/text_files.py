@@ -26,10 +26,9 @@ def reason_against(content: bytes) -> str:
     if b"\0" in content:
         return "no text: it has a NUL byte"
     try:
-        decode(content)
+        return "" if decode(content).strip() else "empty: no text"
     except UnicodeDecodeError as error:
         return f"no UTF-8 text: byte {content[error.start]:#04x} at {error.start:,}"
-    return ""
 
 
 def beginning(text: str, most: int) -> str:

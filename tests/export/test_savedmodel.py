@@ -73,6 +73,14 @@ def test_a_model_in_mixed_precision_is_served_in_float32(photos, tmp_path):
     assert found.max_difference < 1e-6
 
 
+def test_what_would_not_be_answered_is_not_exported(tiny_model, photos, tmp_path):
+    with pytest.raises(TlkerasError, match=r"does not answer .*a\.jpg: 50 x 40 pixels, more than the 10 that"):
+        savedmodel.export(tiny_model, tmp_path, photos, settings=savedmodel.Settings(max_pixels=10), proven=False)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TlkerasError, match=r"1 to 2,147,483,647\. Received: 2,147,483,648"):
+        savedmodel.Settings(max_pixels=2**31)
+
+
 @pytest.mark.parametrize("name", ["missing.jpg", "damaged.jpg"])
 def test_a_failed_check_publishes_nothing(tiny_model, photos, tmp_path, name):
     (tmp_path / "damaged.jpg").write_bytes(photos[0].read_bytes()[:200])

@@ -51,7 +51,7 @@ def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeou
     lines = _lines() if "-" in arguments else ()
     asked = {"top_k": top_k, "batch_size": batch_size, "texts": texts, "lines": lines}
     if server is not None:
-        predictions = _from_server(server, arguments, timeout or 30.0, asked)
+        predictions = _from_server(server, arguments, timeout, asked)
     elif not arguments:
         raise click.UsageError("Missing argument 'RUN_OR_EXPORT'.")
     else:
@@ -80,7 +80,8 @@ def _from_server(server, files, timeout, asked):
 
     if not files and not asked["texts"]:
         raise TlkerasError("no files to predict: name image files, folders of them, or texts with --text")
-    return client.predict(server, files, **asked, patience=client.Patience(timeout=timeout))
+    patience = client.Patience() if timeout is None else client.Patience(timeout=timeout)
+    return client.predict(server, files, **asked, patience=patience)
 
 
 def _lines() -> Iterator[bytes]:

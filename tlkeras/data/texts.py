@@ -35,8 +35,7 @@ def _checked(example: Example) -> tuple[Example, str]:
         content = read(example.path) if example.text is None else example.text.encode("utf-8", "surrogateescape")
     except OSError as error:
         return example, f"cannot be read: {error.strerror}"
-    reason = reason_against(content) or ("" if content.strip() else "empty: no text")
-    if reason:
+    if reason := reason_against(content):
         return example, reason
     text = decode(content)
     return replace(example, text=text, sha256=hashlib.sha256(text.encode()).hexdigest()), ""

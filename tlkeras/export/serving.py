@@ -14,8 +14,9 @@ import tensorflow as tf
 from tlkeras.backbones.hub_module import HubModule
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
-from tlkeras.data.check import MAX_PIXELS
+from tlkeras.data.check import MAX_PIXELS, MOST_PIXELS
 from tlkeras.data.images import ENOUGH, resize
+from tlkeras.errors import TlkerasError
 from tlkeras.features.engines.graphs import computation_with_variables
 from tlkeras.precision import in_float32
 from tlkeras.unknown import Threshold
@@ -36,11 +37,19 @@ class Settings:
         max_pixels: The most pixels that a picture may have; a larger one is not decoded.
         temperature: What logits are divided by, above 0. Guo et al., "On Calibration of Modern Neural Networks", 2017.
         unknown: Below which score an input counts as none of the classes; None where that is not told.
+
+    Raises:
+        TlkerasError: `max_pixels` is no number of pixels that a header can announce.
     """
 
     max_pixels: int = MAX_PIXELS
     temperature: float = 1.0
     unknown: Threshold | None = None
+
+    def __post_init__(self):
+        if not 1 <= self.max_pixels <= MOST_PIXELS:
+            legal = f"max_pixels is a number of pixels, 1 to {MOST_PIXELS:,}"
+            raise TlkerasError(f"{legal}. Received: {self.max_pixels:,}")
 
 
 class Serving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
 
 from tlkeras import consoles
+from tlkeras.features.engines.folding import scale_and_shift, scaled
 
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
@@ -28,6 +30,8 @@ def fold_graph(
         A function of the same tensors, and the variables that it reads; or None where there is nothing to fold, or the
         graph has more than values of its input: tables, random numbers, other state.
     """
+    if not _has_norms(function):
+        return None
     with consoles.no_standard_error():
         frozen, definition = convert_variables_to_constants_v2_as_graph(
             function, lower_control_flow=False, aggressive_inlining=True
@@ -39,6 +43,13 @@ def fold_graph(
     if not graph.fold():
         return None
     return graph.computation(frozen.inputs[0].name, outputs)
+
+
+def _has_norms(function: tf.types.experimental.ConcreteFunction) -> bool:
+    """Looks at the names alone: to make constants of a large model's variables takes long."""
+    definition = function.graph.as_graph_def()
+    inner = (node for one in definition.library.function for node in one.node_def)
+    return any(node.op in _NORMS for node in itertools.chain(definition.node, inner))
 
 
 def _has_state(node: tf.compat.v1.NodeDef) -> bool:
@@ -104,17 +115,13 @@ class _Graph:
             or any(self.uses[f"{norm.name}:{output}"] for output in range(1, 6))
         ):
             return False
-        gamma, beta, mean, variance = (found.astype("float64") for found in statistics)
-        kernel = self.weights[linear.input[1]].astype("float64")
-        scale = gamma / np.sqrt(variance + norm.attr["epsilon"].f)
-        # The channels that a depthwise kernel gives are its last two axes together.
-        factors = scale.reshape(kernel.shape[-2:]) if linear.op == "DepthwiseConv2dNative" else scale
-        folded, shift = f"{linear.name}/folded", f"{norm.name}/shift"
-        self.weights[folded] = np.float32(kernel * factors)
-        self.weights[shift] = np.float32(beta + ((0 if bias is None else bias) - mean) * scale)
-        linear.input[1] = folded
+        scale, shift = scale_and_shift(*statistics, norm.attr["epsilon"].f)
+        kernel, is_depthwise = self.weights[linear.input[1]], linear.op == "DepthwiseConv2dNative"
+        linear.input[1], added = f"{linear.name}/folded", f"{norm.name}/shift"
+        self.weights[linear.input[1]] = scaled(kernel, scale, is_depthwise)
+        self.weights[added] = np.float32(shift if bias is None else shift + bias * scale)
         kind = norm.attr["T"]
-        norm.op, norm.input[:] = "BiasAdd", [linear.name, shift]
+        norm.op, norm.input[:] = "BiasAdd", [linear.name, added]
         norm.attr.clear()
         norm.attr["T"].CopyFrom(kind)
         return True

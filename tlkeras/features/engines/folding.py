@@ -59,16 +59,26 @@ def _can_fold(linear: keras.Operation, norm: keras.layers.BatchNormalization, ra
     )
 
 
-def _fold_pair(linear: keras.layers.Layer, norm: keras.layers.BatchNormalization, folding: Folding) -> None:
-    scale = 1 / np.sqrt(_value(norm.moving_variance) + norm.epsilon)
-    scale = scale * _value(norm.gamma) if norm.scale else scale
-    shift = -_value(norm.moving_mean) * scale
-    folding.shifts[id(norm)] = np.float32(shift + _value(norm.beta) if norm.center else shift)
-    kernel = linear.pointwise_kernel if type(linear) in _POINTWISE else linear.kernel
-    values = _value(kernel)
+def scale_and_shift(gamma, beta, mean, variance, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    """Gives what a BatchNorm multiplies each channel by, and then adds, in float64."""
+    scale = np.float64(gamma) / np.sqrt(np.float64(variance) + epsilon)
+    return scale, np.float64(beta) - np.float64(mean) * scale
+
+
+def scaled(kernel, scale: np.ndarray, is_depthwise: bool) -> np.ndarray:
+    """Gives the kernel of a linear layer whose channels come out multiplied by the scale, float32."""
     # The channels that a depthwise kernel gives are its last two axes together.
-    factors = scale.reshape(values.shape[-2:]) if type(linear) in _DEPTHWISE else scale
-    folding.weights[id(kernel)] = np.float32(values * factors)
+    factors = scale.reshape(kernel.shape[-2:]) if is_depthwise else scale
+    return np.float32(np.float64(kernel) * factors)
+
+
+def _fold_pair(linear: keras.layers.Layer, norm: keras.layers.BatchNormalization, folding: Folding) -> None:
+    gamma = _value(norm.gamma) if norm.scale else 1
+    beta = _value(norm.beta) if norm.center else 0
+    scale, shift = scale_and_shift(gamma, beta, _value(norm.moving_mean), _value(norm.moving_variance), norm.epsilon)
+    folding.shifts[id(norm)] = np.float32(shift)
+    kernel = linear.pointwise_kernel if type(linear) in _POINTWISE else linear.kernel
+    folding.weights[id(kernel)] = scaled(_value(kernel), scale, type(linear) in _DEPTHWISE)
     if linear.use_bias:
         folding.weights[id(linear.bias)] = np.float32(_value(linear.bias) * scale)
 
