@@ -16,6 +16,7 @@ from keras.src.utils import file_utils
 import tlkeras
 from tlkeras import trainable, zoo
 from tlkeras.backbones.weight_files import set_weights
+from tlkeras.export.golden import TOLERANCE
 from tlkeras.export.serving import Serving
 
 CARDS = [card for card in zoo.cards().values() if card.scheme in ("keras", "pypi") and card.task == "image"]
@@ -169,7 +170,7 @@ def test_export_says_the_same(card, model, folder):
     features, logits = answers(model, picture(card))
     with np.load(folder / "answers.npz") as exported:
         assert_close(exported["features"], features)
-        np.testing.assert_allclose(exported["probabilities"], tf.nn.softmax(logits), atol=1e-5)
+        np.testing.assert_allclose(exported["probabilities"], tf.nn.softmax(logits), atol=TOLERANCE)
 
 
 def module_of(make):
