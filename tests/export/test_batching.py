@@ -40,7 +40,7 @@ def test_the_largest_request_has_its_place_in_the_queue(milliseconds):
 def test_each_size_is_measured(photos, tmp_path):
     Serving(make_tiny_model()).save(tmp_path)
     about = {"task": "image", "classes": CLASSES, "image_size": [32, 32], "needs": [], "serving": {"top_k": 5}}
-    about |= dict.fromkeys(("card", "metrics", "data", "versions", "created"))
+    about |= {"card": {}, "metrics": {}, "data": {}, "versions": {}, "created": "today"}
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "model.json").write_text(json.dumps(about))
     found = batching.measure(tmp_path, photos[0])

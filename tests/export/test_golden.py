@@ -48,6 +48,7 @@ def test_texts_are_plain_in_the_file(tmp_path):
         ("0.699999988", '"x"', "could not convert"),
         ("0.699999988", "NaN", "are not numbers"),
         ('"no image"', "3", "3 is no text"),
+        ('"error": ""', '"error": "bad"', "no request that the model answered"),
         ("{", "", "Expecting|Extra"),
         ('"requests": [', '"requests": [{"image_bytes": ""},', "3 requests and 2 answers"),
     ],

@@ -120,6 +120,7 @@ SABOTAGE = {
     "model.json": (edited(MODEL_JSON, lambda content: b"{}"), {"layout"}),
     "no object in model.json": (edited(MODEL_JSON, lambda content: b"[]"), {"layout"}),
     "the task": (model_says("task", "text"), {"layout"}),
+    "the card": (model_says("card", "x"), {"layout"}),
     "the size": (model_says("image_size", [0, 0]), {"layout"}),
     "the temperature": (model_says("temperature", "x"), {"layout"}),
     "max_pixels": (model_says("max_pixels", 999), {"python, max_pixels", "C runtime, max_pixels"}),

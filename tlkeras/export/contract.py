@@ -23,7 +23,7 @@ PREDICT, CLASSIFY = "tensorflow/serving/predict", "tensorflow/serving/classify"
 # Registered in TensorFlow's core, and yet of use in a Python process alone.
 _OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 # What `model.json` has beside what signatures depend on.
-_DESCRIBED = ("task", "card", "metrics", "data", "versions", "created")
+_DESCRIBED = {"task": str, "card": dict, "metrics": dict, "data": dict, "versions": dict, "created": str}
 _LONGEST_SIDE = 10_000
 
 
@@ -83,6 +83,8 @@ def _about(content: dict) -> About:
     classes, size, serving = content["classes"], content["image_size"], content["serving"]
     if missing := [name for name in _DESCRIBED if name not in content]:
         raise ValueError(f"{', '.join(missing)} missing")
+    if odd := [name for name, kind in _DESCRIBED.items() if not isinstance(content[name], kind)]:
+        raise ValueError(f"{', '.join(odd)}: not what an export has there")
     if not classes or not all(isinstance(name, str) for name in classes):
         raise ValueError("the classes are not names")
     if size is not None and (len(size) != 2 or not all(_is_whole(side, _LONGEST_SIDE) for side in size)):

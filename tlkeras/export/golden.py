@@ -128,6 +128,8 @@ def _parsed(content: dict) -> Golden:
         is_text=is_text,
         tolerance=tolerance,
     )
+    if all(golden.errors):
+        raise ValueError("no request that the model answered, so that nothing would be compared")
     if {len(row) for row in golden.classes} != {golden.scores.shape[1]}:
         raise ValueError("the answers have not as many classes as scores")
     return golden
