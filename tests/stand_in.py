@@ -33,7 +33,7 @@ def write(folder: Path) -> Path:
     about |= {"task": "image", "card": {}, "metrics": {}, "data": {}, "versions": {}, "created": "today"}
     (folder / MODEL_JSON).parent.mkdir()
     (folder / MODEL_JSON).write_text(json.dumps(about))
-    golden.write(folder, requests, probabilities, errors, CLASSES, 5, False)
+    golden.write(folder, requests, probabilities, means.astype("float32") / 255, errors, CLASSES, 5, False)
     warmup.write(folder, requests[1], False, (8, 8))
     return folder
 

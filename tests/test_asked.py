@@ -1,5 +1,6 @@
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
@@ -120,3 +121,42 @@ def test_batches_are_bounded_in_number_and_bytes(place):
     files = asked.find([f"{n}.jpg" for n in range(1, 6)], False)
     sizes = [[len(found.content) for found in batch] for batch in asked.batches(files, False, 2, 6)]
     assert sizes == [[5], [9], [1, 1], [1]]
+
+
+@pytest.fixture
+def closed(place):
+    """The folder `in`, closed to a user whom permissions bind: root is somebody else for the while."""
+    place.chmod(0o755)
+    (place / "in").chmod(0)
+    if is_root := os.geteuid() == 0:
+        os.seteuid(65534)
+    yield
+    if is_root:
+        os.seteuid(0)
+    (place / "in").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("in", "in"),
+        (".", "a.jpg b.JPG in x1.jpg x[1].jpg"),
+        ("*/*.png", "in"),
+        ("*/deep/*", "in"),
+        ("**/*.jpg", "a.jpg in x1.jpg x[1].jpg"),
+        ("**/deep/*", "in"),
+        ("i*", "in"),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_told(closed, name, expected):
+    assert found(name) == expected.split()
+    assert asked.read(Path("in"), False).reason == "cannot be read: Permission denied"
+
+
+def test_a_link_that_leads_nowhere_is_told_and_one_to_a_folder_is_not_followed(place):
+    (place / "in" / "lost.jpg").symlink_to("none")
+    (place / "in" / "round.jpg").symlink_to("round.jpg")
+    (place / "in" / "folder.jpg").symlink_to("deep")
+    told = ["in/c.png", "in/deep/d.gif", "in/lost.jpg", "in/round.jpg"]
+    assert found("in") == told
+    assert [asked.read(Path(name), False).reason is None for name in told] == [True, True, False, False]

@@ -25,8 +25,9 @@ def test_the_temperature_is_what_logits_were_multiplied_by(factor):
 
 def test_the_calibration_error_is_the_mean_gap_of_the_bins():
     probabilities = np.array([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2], [0.45, 0.55]])
-    found = calibration.expected_calibration_error(probabilities, np.array([0, 0, 1, 0]))
-    assert found == pytest.approx((3 * (0.8 - 2 / 3) + 0.55) / 4)
+    found = calibration.expected_calibration_error(probabilities, np.array([0, 0, 1, 1]))
+    # Too sure in one bin and not sure enough in the other, which in a single bin would cancel.
+    assert found == pytest.approx((3 * (0.8 - 2 / 3) + 0.45) / 4)
 
 
 def test_probabilities_of_1_have_a_bin():

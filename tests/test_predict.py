@@ -96,6 +96,24 @@ def test_mistakes_are_told_before_anything_is_read(run, photos, tmp_path):
         predict(run, photos, top_k=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("assets.extra/model.json", b"[]"),
+        ("assets.extra/model.json", b"[" * 100_000),
+        ("assets.extra/model.json", b'{"classes": 5, "card": null}'),
+        ("variables/variables.data-00000-of-00001", b"half"),
+        ("variables/variables.index", b""),
+        ("saved_model.pb", b"\xff"),
+    ],
+)
+def test_an_export_that_is_damaged_is_told(run, photos, tmp_path, name, content):
+    shutil.copytree(run / "export" / "1", tmp_path / "1")
+    (tmp_path / "1" / name).write_bytes(content)
+    with pytest.raises(TlkerasError, match=r"1 is not an export of tlkeras, or it is damaged: "):
+        predict(tmp_path / "1", photos)
+
+
 @pytest.mark.parametrize("top_k", [2, 7])
 @pytest.mark.parametrize("batch_size", [1, 32])
 def test_an_export_tells_errors_and_what_is_unknown(run, telling, photos, tmp_path, top_k, batch_size):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tlkeras.errors import TlkerasError
 from tlkeras.versions import publish, versions
 
 
@@ -25,9 +26,18 @@ def test_the_newest_comes_last_and_other_folders_do_not_count(tmp_path):
         (tmp_path / name).mkdir()
         fill(tmp_path / name)
     (tmp_path / "11").mkdir()
-    (tmp_path / "latest").mkdir()
+    # The last ones have more than 64 bits, or digits to Python alone.
+    for name in ("latest", str(2**63), "9" * 200, "\u0661\u0662"):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name)
     assert [path.name for path in versions(tmp_path)] == ["2", "9", "10"]
     assert publish(tmp_path, fill)[0].name == "12"
+
+
+def test_after_the_highest_number_there_is_none(tmp_path):
+    (tmp_path / str(2**63 - 1)).mkdir()
+    with pytest.raises(TlkerasError, match="no number is left"):
+        publish(tmp_path, fill)
 
 
 def test_a_failure_leaves_nothing(tmp_path):
@@ -57,6 +67,7 @@ def test_two_at_once_get_two_numbers(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
+from tlkeras.errors import TlkerasError
 from tlkeras.versions import publish
 def fill(folder):
     (folder / "saved_model.pb").write_text("half")

@@ -110,9 +110,11 @@ def _why_not(path: Path | str, error: OSError | ValueError) -> str:
     if isinstance(error, ValueError):
         return "not a path"
     if error.errno == errno.EINVAL and path.is_dir():
-        if not os.access(path, os.R_OK | os.X_OK):
-            return "cannot be read: Permission denied"
-        return "a folder: a list names files"
+        try:
+            os.scandir(path).close()
+            return "a folder: a list names files"
+        except OSError as why:
+            error = why
     return f"cannot be read: {error.strerror}"
 
 

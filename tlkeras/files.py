@@ -26,13 +26,15 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{UNFINISHED}{path.stem[:40]}.", suffix=path.suffix)
-    os.close(handle)
     aside = Path(name)
     try:
+        # Says to `remove_abandoned` that somebody still writes.
+        _lock(handle if fcntl else None, wait=False)
         yield aside
         make_public(aside)
         aside.replace(path)
     finally:
+        os.close(handle)
         aside.unlink(missing_ok=True)
 
 
@@ -124,6 +126,19 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Removes unfinished files and folders that nobody holds: the lock of a process goes with it, even if killed."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        # A living process may just have given it its name, and what is another user's stays.
+        with contextlib.suppress(OSError), locked(path) as free:
+            if not free:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 @contextlib.contextmanager

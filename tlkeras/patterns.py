@@ -1,7 +1,8 @@
 """Files below a folder, and those that match a pattern, found as they are taken.
 
 Within a folder they come in the order of the names; in one of more than `SORTED` entries in the order of the file
-system, since to sort it would mean to list it whole.
+system, since to sort it would mean to list it whole. A folder that may not be read is given itself, so that who reads
+what is found tells of it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 SORTED = 10_000
@@ -35,15 +36,16 @@ def matching(pattern: str, suffixes: Sequence[str]) -> Iterator[Path]:
 
 def walk(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
     """Gives the files in and below a folder that end in one of the suffixes (lower case), but for hidden ones."""
-    for entry in _entries(folder):
-        path = folder / entry.name
+    if (entries := _entries(folder)) is None:
+        yield folder
+        return
+    for entry in entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            # One that cannot be listed is told in the answers.
-            yield from walk(path, suffixes) if os.access(path, os.R_OK | os.X_OK) else [path]
-        elif entry.name.lower().endswith(suffixes) and (not entry.is_symlink() or entry.is_file()):
-            yield path
+            yield from walk(folder / entry.name, suffixes)
+        elif entry.name.lower().endswith(suffixes) and not _is_folder(entry):
+            yield folder / entry.name
 
 
 def _split(pattern: str) -> tuple[Path, list[str]]:
@@ -58,12 +60,15 @@ def _matching(folder: Path, segments: Sequence[str], suffixes: Sequence[str]) ->
     if segment == "**":
         yield from _below(folder, rest, suffixes)
         return
+    if (entries := _entries(folder)) is None:
+        yield folder
+        return
     if not _MAGIC.search(segment):
         found = [(folder / segment, (folder / segment).is_dir())] if os.path.lexists(folder / segment) else []
     else:
-        named = (entry for entry in _entries(folder) if fnmatch.fnmatchcase(entry.name, segment))
+        named = (entry for entry in entries if fnmatch.fnmatchcase(entry.name, segment))
         shown = (entry for entry in named if segment.startswith(".") or not entry.name.startswith("."))
-        found = ((folder / entry.name, entry.is_dir()) for entry in shown)
+        found = ((folder / entry.name, _is_folder(entry)) for entry in shown)
     for path, is_folder in found:
         if rest:
             if is_folder:
@@ -81,30 +86,34 @@ def _below(folder: Path, rest: Sequence[str], suffixes: Sequence[str]) -> Iterat
     if not rest:
         yield from walk(folder, suffixes)
         return
-    if len(rest) == 1:
-        # In one pass, so that the order is that of a folder.
-        for entry in _entries(folder):
-            path = folder / entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _below(path, rest, suffixes)
-            elif fnmatch.fnmatchcase(entry.name, rest[0]):
-                yield path
+    if (entries := _entries(folder)) is None:
+        yield folder
         return
-    yield from _matching(folder, rest, suffixes)
-    for entry in _entries(folder):
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+    if len(rest) > 1:
+        yield from _matching(folder, rest, suffixes)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
             yield from _below(folder / entry.name, rest, suffixes)
+        # In one pass, so that the order is that of a folder.
+        elif len(rest) == 1 and fnmatch.fnmatchcase(entry.name, rest[0]):
+            yield folder / entry.name
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry]:
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Says whether an entry is a folder or a link to one; a link that leads nowhere, or in circles, is none."""
+    # Path.is_dir raises where a link may not be followed.
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))  # noqa: PTH112
+
+
+def _entries(folder: Path) -> Iterable[os.DirEntry] | None:
+    """Gives the entries of a folder; None where it may not be read."""
     try:
-        with os.scandir(folder) as found:
-            first = list(islice(found, SORTED + 1))
-            if len(first) <= SORTED:
-                first.sort(key=lambda entry: entry.name)
-            yield from first
-            yield from found
+        entries = os.scandir(folder)
+        first = list(islice(entries, SORTED + 1))
     except PermissionError:
-        return
+        return None
+    if len(first) <= SORTED:
+        first.sort(key=lambda entry: entry.name)
+    return chain(first, entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from tlkeras.backbones import hub_places
 from tlkeras.backbones.text import needs
 from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError, in_one_line
-from tlkeras.export.savedmodel import MODEL_JSON
+from tlkeras.export import contract, python_runtime
 from tlkeras.export.serving import TOP_K, Serving
 from tlkeras.predictions import Answer, Predictions, Refused
 from tlkeras.versions import versions
@@ -147,23 +146,24 @@ def _load_keras(path: Path, top_k: int) -> _Local:
 
 
 def _load_export(path: Path, top_k: int) -> _Local:
+    damaged = f"{path} is not an export of tlkeras, or it is damaged"
     try:
-        about = json.loads((path / MODEL_JSON).read_text("utf-8"))
-        classes, is_text = about["classes"], about["card"].get("task") == "text"
-        # What a file asks for is not imported but where it is known.
-        if "tensorflow_text" in about.get("needs", []):
-            needs("tensorflow_text")
-        loaded = tf.saved_model.load(str(path))
+        about = contract.read_about(path)
+    except TlkerasError as error:
+        raise TlkerasError(f"{damaged}: {error}") from error
+    for module in about.needs:
+        needs(module)
+    try:
+        loaded = python_runtime.load(path)
         signatures = {name: loaded.signatures[name] for name in ("serving_default", "probabilities")}
         outputs = signatures["serving_default"].structured_outputs
         named = outputs["scores"].shape[1] or 0
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise TlkerasError(f"{path} is not an export of tlkeras, or it is damaged: {in_one_line(error)}") from error
-    takes = "text" if is_text else "image_bytes"
+    except (TlkerasError, KeyError) as error:
+        raise TlkerasError(f"{damaged}: {in_one_line(error)}") from error
 
     # The variables live as long as what was loaded, and a signature alone does not hold it.
     def ask(signature, strings, keep=loaded):
-        answer = signatures[signature](**{takes: tf.constant(strings)})
+        answer = signatures[signature](**{about.takes: tf.constant(strings)})
         return {name: value.numpy() for name, value in answer.items()}
 
-    return _Local(ask, classes, is_text, top_k, named=named, has_unknown="is_unknown" in outputs)
+    return _Local(ask, about.classes, about.is_text, top_k, named=named, has_unknown="is_unknown" in outputs)

@@ -218,7 +218,7 @@ class Run:
             )
         if figures and not pruned:
             version = {"version": int(exported.path.name)}
-            self.folder.write_metrics(self.folder.read_metrics() | {name: figures[name] | version for name in figures})
+            self.folder.add_metrics({name: figures[name] | version for name in figures})
         return dataclasses.replace(exported, figures=figures)
 
     def _logits(self, console: Console | None, examples: Sequence[Example]) -> np.ndarray:

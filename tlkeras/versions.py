@@ -10,15 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tlkeras.files import UNFINISHED, locked, make_public
+from tlkeras.errors import TlkerasError
+from tlkeras.files import UNFINISHED, locked, make_public, remove_abandoned
 
 T = TypeVar("T")
+
+# TensorFlow Serving's versions have 64 bits.
+HIGHEST = 2**63 - 1
 
 
 def versions(folder: Path) -> list[Path]:
     """Lists the versions in an export folder, oldest first; none where there is no such folder."""
-    found = [path for path in folder.glob("*") if path.name.isdecimal() and (path / "saved_model.pb").is_file()]
+    found = [path for path in folder.glob("*") if _is_number(path.name) and (path / "saved_model.pb").is_file()]
     return sorted(found, key=lambda path: int(path.name))
+
+
+def _is_number(name: str) -> bool:
+    """Says whether TensorFlow Serving takes the name of a folder for a version."""
+    return name.isascii() and name.isdecimal() and len(name.lstrip("0")) <= len(str(HIGHEST)) and int(name) <= HIGHEST
 
 
 def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
@@ -32,6 +41,9 @@ def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
 
     Returns:
         The new version, `folder/N`, and what `fill` returned.
+
+    Raises:
+        TlkerasError: The highest version that there can be is there.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +51,7 @@ def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
         if is_new:
             alive.callback(_remove_empty, folder)
         with locked(folder, wait=True):
-            _remove_abandoned(folder)
+            remove_abandoned(folder)
             aside = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
             alive.enter_context(locked(aside))
             alive.callback(shutil.rmtree, aside, ignore_errors=True)
@@ -70,20 +82,13 @@ def _remove_empty(folder: Path) -> None:
 
 def _number(aside: Path, folder: Path) -> Path:
     while True:
-        taken = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
-        target = folder / str(max(taken, default=0) + 1)
+        taken = max((int(path.name) for path in folder.iterdir() if _is_number(path.name)), default=0)
+        if taken == HIGHEST:
+            raise TlkerasError(f"{folder} has a version {taken}, and no number is left for a next one")
+        target = folder / str(taken + 1)
         try:
             return aside.rename(target)
         except OSError as error:
             # Another exporter was faster: a folder cannot be renamed onto one that has something in it.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Removes unfinished folders that nobody holds: the lock of an exporter goes with it, even if it was killed."""
-    for path in folder.glob(f"{UNFINISHED}*"):
-        # A living exporter may just have given it its number.
-        with contextlib.suppress(FileNotFoundError), locked(path) as free:
-            if free:
-                shutil.rmtree(path, ignore_errors=True)

@@ -5,6 +5,7 @@ REFUSED = [
     (("--format", "onnx", "--quantize", "int8"), "--quantize int8 goes with --format tflite"),
     (("--force",), "--max-drop and --force go with --sparsity"),
     (("--sparsity", "1"), "--sparsity"),
+    (("--sparsity", "0.5", "--max-drop", "nan"), "--max-drop': nan is no number"),
     (("--format", "tfjs"), "--format"),
 ]
 

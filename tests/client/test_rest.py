@@ -124,8 +124,21 @@ def test_addresses_are_read(server, url):
 
 @pytest.mark.parametrize(
     "server",
-    ["", "host:8501", "http://host:8501", "http://host:x/v1/models/m", "ftp://h/v1/models/m", "grpc://h/v1/models/m"],
+    ["", "host:8501", "http://host:8501", "http://host:x/v1/models/m", "ftp://h/v1/models/m", "grpc://h/v1/models/m"]
+    + [f"http://h/v1/models/m/versions/{'9' * digits}" for digits in (20, 5000)],
 )
 def test_other_addresses_are_refused_with_the_forms(server):
     with pytest.raises(TlkerasError, match=r"Legal: http://HOST:8501/v1/models/NAME or grpc://HOST:8500"):
+        parse(server)
+
+
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [
+        ("http://h/v1/models/m/versions/9999999999999999999", "up to 9223372036854775807"),
+        ("http://h/\udcff", "no address"),
+    ],
+)
+def test_what_no_server_could_be_asked_for_is_one_line(server, why):
+    with pytest.raises(TlkerasError, match=why):
         parse(server)

@@ -1,6 +1,7 @@
 """Whatever bytes a stranger sends, there is a picture or a sentence; what is good decodes as in training."""
 
 import io
+import struct
 import threading
 import zlib
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tlkeras.data import images, untrusted
+from tlkeras.data.check import reason_against
 from tlkeras.data.images import ALL
 
 
@@ -117,7 +119,7 @@ def test_what_is_too_large_is_not_decoded(picture):
         (b"GIF89a", "a damaged GIF file"),
         (b"GIF89a" + b"\xff" * 2000, "a damaged GIF file"),
         (b"BM", "a damaged BMP file"),
-        (b"BM" + b"\xff" * 100, "a damaged BMP file"),
+        (b"BM" + b"\xff" * 100, "a BMP file with a palette or compression"),
     ],
 )
 def test_what_is_no_image_has_a_reason(content, message):
@@ -127,6 +129,26 @@ def test_what_is_no_image_has_a_reason(content, message):
 
 def test_a_bmp_that_tensorflow_misreads_is_refused(picture):
     assert decode(encoded(picture.convert("P"), "BMP"))[1] == "a BMP file with a palette or compression"
+    assert decode(bmp_with(1, b""))[1] == decode(bmp_with(2, b""))[1] == "a BMP file with a palette or compression"
+
+
+def bmp_with(compression: int, masks: bytes) -> bytes:
+    """A BMP of 4 x 4 pixels, which a blue one is in the usual order."""
+    head = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 32, compression, 64, 0, 0, 0, 0) + masks
+    return b"BM" + struct.pack("<IHHI", 14 + len(head) + 64, 0, 0, 14 + len(head)) + head + bytes([255, 0, 0, 0]) * 16
+
+
+@pytest.mark.parametrize("compression", [3, 6])
+def test_a_bmp_whose_colours_lie_in_another_order_is_refused(compression):
+    usual, swapped = (
+        struct.pack("<IIII", *masks) for masks in ((0xFF0000, 0xFF00, 0xFF, 0), (0xFF000000, 0xFF0000, 0xFF00, 0))
+    )
+    image, error = decode(bmp_with(compression, usual))
+    assert error == "" and (image == [0, 0, 255]).all()
+    assert decode(bmp_with(compression, swapped))[1] == "a BMP file with a palette or compression"
+    if compression == 3:
+        assert "BMP with a palette" in reason_against(bmp_with(3, swapped))
+        assert reason_against(bmp_with(3, usual)) == ""
 
 
 def test_no_damage_is_an_error_of_the_graph(picture):

@@ -64,6 +64,8 @@ def test_lost_accuracy_writes_nothing_unless_forced(colours, tmp_path):
     spoiled.get_layer("logits").bias.assign([100, 0, 0])
     with pytest.raises(compare.TooLossy, match=r"loses 0\.66\d+ of accuracy \(1\.0000 to 0\.33\d+ on 6") as lost:
         formats.convert(spoiled, colours, path, "keras", original=model)
+    with pytest.raises(compare.TooLossy):
+        formats.convert(spoiled, colours, path, "keras", original=model, max_drop=float("nan"))
     assert [form.name for form in lost.value.forms] == ["model", "pruned", "model.keras"]
     assert not path.parent.exists()
     formats.convert(spoiled, colours, path, "keras", original=model, force=True)

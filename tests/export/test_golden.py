@@ -13,6 +13,7 @@ def written(folder, **changes):
     values = {
         "requests": [b"\xff\x00", b"bad"],
         "probabilities": np.array([[0.1, 0.7, 0.2], [0, 0, 0]], np.float32),
+        "features": np.array([[1.5, -2], [0, 0]], np.float32),
         "errors": ["", "no image"],
         "classes": ["a", "b", "c"],
         "top_k": 2,
@@ -29,6 +30,7 @@ def test_what_is_written_is_read(tmp_path):
     assert found.classes == [["b", "c"], ["", ""]] and found.errors == ["", "no image"]
     assert found.is_unknown.tolist() == [False, True]
     np.testing.assert_array_equal(found.scores, np.array([[0.7, 0.2], [0, 0]], np.float32))
+    np.testing.assert_array_equal(found.features, np.array([[1.5, -2], [0, 0]], np.float32))
     np.testing.assert_array_equal(found.probabilities, np.array([[0.1, 0.7, 0.2], [0, 0, 0]], np.float32))
 
 
@@ -47,6 +49,7 @@ def test_texts_are_plain_in_the_file(tmp_path):
         ('"/wA="', '"/w"', "not base64"),
         ("0.699999988", '"x"', "could not convert"),
         ("0.699999988", "NaN", "are not numbers"),
+        ('"features"', '"f"', "'features' is missing"),
         ('"no image"', "3", "3 is no text"),
         ('"error": ""', '"error": "bad"', "no request that the model answered"),
         ("{", "", "Expecting|Extra"),

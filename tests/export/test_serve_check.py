@@ -1,5 +1,7 @@
+import base64
 import json
 import shutil
+import zlib
 
 import pytest
 import stand_in
@@ -105,6 +107,16 @@ def golden_says(key, value):
     return edited(golden.FILE, change)
 
 
+def asked_for_a_bomb(export):
+    """A picture of so many pixels that Pillow does not open it."""
+    path = export / golden.FILE
+    found = json.loads(path.read_text())
+    header = b"IHDR" + (20_000).to_bytes(4) * 2 + b"\x08\x02\0\0\0"
+    picture = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4)
+    found["requests"][1]["image_bytes"] = base64.b64encode(picture).decode()
+    path.write_text(json.dumps(found))
+
+
 CLASSES = ["bee", "ant", "cat", "dog", "eel", "fox", "gnu"]
 SABOTAGE = {
     "a weight": (saved_with(bias=0.01), {"python, batch 1", "C runtime, batch 1", "C runtime, classify"}),
@@ -116,10 +128,13 @@ SABOTAGE = {
     "an op": (with_other_op, {"ops"}),
     "golden.json": (edited(golden.FILE, lambda content: content[:50]), {"golden requests"}),
     "a golden answer": (golden_says("classes", ["ant"] * 5), {"golden requests"}),
+    "golden features": (golden_says("features", [0.5, 0.5, 0.6]), {"python, features", "C runtime, features"}),
+    "a golden picture": (asked_for_a_bomb, {"python, batch 1", "C runtime, batch 1"}),
     "a golden error": (golden_says("error", "none such"), {"golden requests"}),
     "model.json": (edited(MODEL_JSON, lambda content: b"{}"), {"layout"}),
     "no object in model.json": (edited(MODEL_JSON, lambda content: b"[]"), {"layout"}),
     "the task": (model_says("task", "text"), {"layout"}),
+    "what it needs": (model_says("needs", ["antigravity"]), {"layout"}),
     "the card": (model_says("card", "x"), {"layout"}),
     "the size": (model_says("image_size", [0, 0]), {"layout"}),
     "the temperature": (model_says("temperature", "x"), {"layout"}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 import click
 
 from tlkeras import consoles
+from tlkeras.cli import numbers
 from tlkeras.errors import TlkerasError
 
 _STDIN = 0
@@ -26,7 +26,7 @@ _STDIN = 0
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=click.FloatRange(0, 86_400, min_open=True),
+    type=numbers.FloatRange(0, 86_400, min_open=True),
     help="With --server: how long to wait for an answer, 30 where not given.",
 )
 def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeout):
@@ -44,8 +44,8 @@ def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeou
 
     Exit code 2 where a file has no answer, 75 where a server is not there or has no time.
     """
-    if timeout is not None and (server is None or math.isnan(timeout)):
-        raise click.UsageError(f"--timeout is a number of seconds, and goes with --server. Received: {timeout}")
+    if timeout is not None and server is None:
+        raise click.UsageError(f"--timeout goes with --server. Received: --timeout {timeout:g} alone")
     if as_json and as_csv:
         raise click.UsageError("--json or --csv: answers come in one form. Received: both")
     lines = _lines() if "-" in arguments else ()

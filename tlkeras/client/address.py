@@ -7,10 +7,11 @@ import re
 from urllib.parse import quote, unquote, urlsplit
 
 from tlkeras.errors import TlkerasError
+from tlkeras.versions import HIGHEST
 
 _FORMS = "http://HOST:8501/v1/models/NAME or grpc://HOST:8500/v1/models/NAME, and /versions/N or /labels/LABEL after it"
 _PATH = re.compile(
-    r"(?P<before>.*?)/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<before>.*?)/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
     r"(?:/metadata|:predict)?/?"
 )
 
@@ -62,6 +63,7 @@ def parse(server: str) -> Address:
     try:
         parts = urlsplit(server.strip())
         has_port = parts.port is not None
+        server.encode()
     except ValueError as error:
         raise TlkerasError(f"no address of a server: {error}. Legal: {_FORMS}. Received: {server!r}") from error
     found = _PATH.fullmatch(parts.path)
@@ -70,5 +72,7 @@ def parse(server: str) -> Address:
     if parts.scheme == "grpc" and (not has_port or found["before"]):
         raise TlkerasError(f"gRPC needs a port, and no path before /v1. Legal: {_FORMS}. Received: {server!r}")
     version = None if found["version"] is None else int(found["version"])
+    if version is not None and version > HIGHEST:
+        raise TlkerasError(f"a version is a number up to {HIGHEST}. Received: {server!r}")
     label = unquote(found["label"]) if found["label"] else None
     return Address(parts.scheme, parts.netloc, found["before"], unquote(found["name"]), version, label)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tlkeras.client.address import Address
-from tlkeras.client.transport import unfit
+from tlkeras.client.transport import no_serving, unfit
 from tlkeras.errors import TlkerasError
 from tlkeras.predictions import Answer
 
@@ -39,6 +39,14 @@ class Layout:
         Raises:
             TlkerasError: The model has another layout; the message says which.
         """
+        try:
+            return cls._read(signatures, address)
+        # Whatever else than mappings, lists and numbers a stranger puts in their places.
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise no_serving(address, "its metadata do not describe signatures") from error
+
+    @classmethod
+    def _read(cls, signatures: Mapping[str, Mapping], address: Address) -> Layout:
         signature = signatures.get(_DEFAULT, {})
         inputs = _types(signature.get("inputs", {}))
         outputs = _types(signature.get("outputs", {}))
@@ -70,9 +78,9 @@ def answers(outputs: Mapping[str, list], count: int, layout: Layout, top_k: int,
             raise unfit(address, f"{name} has {_size(values)} where {count} rows were asked for")
     made = []
     for classes, scores, error, is_unknown in zip(*rows.values(), strict=True):
-        if not (_all(classes, str) and _all(scores, (int, float)) and len(classes) == len(scores)):
+        if not (classes and _all(classes, str) and _all(scores, (int, float)) and len(classes) == len(scores)):
             raise unfit(address, f"classes and scores of a row are {classes} and {scores}")
-        if not all(map(math.isfinite, scores)):
+        if not all(map(_is_finite, scores)):
             raise unfit(address, f"the scores of a row are {scores}, which are no numbers")
         if not isinstance(error, str) or not (is_unknown is None or isinstance(is_unknown, bool)):
             raise unfit(address, f"error and is_unknown of a row are {error!r} and {is_unknown!r}")
@@ -82,6 +90,14 @@ def answers(outputs: Mapping[str, list], count: int, layout: Layout, top_k: int,
 
 def _all(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # JSON bounds no whole number.
+        return False
 
 
 def _size(values: object) -> str:

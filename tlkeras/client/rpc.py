@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import grpc
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -63,7 +65,11 @@ class Rpc:
         )
         reply = self._call(self._predictions.GetModelMetadata, request)
         found = get_model_metadata_pb2.SignatureDefMap()
-        if not reply.metadata["signature_def"].Unpack(found):
+        try:
+            has_signatures = reply.metadata["signature_def"].Unpack(found)
+        except DecodeError:
+            has_signatures = False
+        if not has_signatures:
             raise transport.no_serving(self.address, "its metadata have no signatures")
         return MessageToDict(found, preserving_proto_field_name=True).get("signature_def", {})
 
@@ -78,7 +84,7 @@ class Rpc:
         reply = self._call(self._predictions.Predict, request, may_refuse=True)
         try:
             return {name: _listed(tensor) for name, tensor in reply.outputs.items()}
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise transport.unfit(self.address, str(error)) from error
 
     def _spec(self) -> model_pb2.ModelSpec:
@@ -132,6 +138,9 @@ class Rpc:
 
 def _listed(tensor) -> list:
     """Gives a tensor as nested lists, and bytes as text."""
+    if math.prod(dim.size for dim in tensor.tensor_shape.dim) > transport.MOST_BYTES:
+        # One value may stand for all of them, so that few bytes could ask for much memory.
+        raise ValueError("a tensor has more values than an answer")
     array = tf.make_ndarray(tensor)
     if array.dtype != object:
         return array.tolist()

@@ -171,7 +171,7 @@ def _before_decoding(content: bytes) -> str:
         return "not an image" if kind == "BMP" else _damaged(kind, content, error)
     if reason := _absurd(*image.size):
         return reason
-    if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or image.info.get("compression") in (1, 2)):
+    if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or not formats.is_plain_bmp(content)):
         return "BMP with a palette or compression, which TensorFlow misreads: convert it to PNG"
     return ""
 

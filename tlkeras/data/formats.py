@@ -15,6 +15,11 @@ DECODED = {
     "BMP": BmpImagePlugin.BmpImageFile,
 }
 
+# Where the masks of the colours lie in a BMP that has such, behind all else that is looked at; and those of pixels that
+# lie there as blue, green and red, which is what TensorFlow takes them for in any case.
+BMP_HEAD, BMP_MASKS = 54, b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
+_NOT_CODED, _MASKED = 0, (3, 6)
+
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -53,6 +58,13 @@ def header(kind: str, content: bytes):
     """
     # The class itself: Image.open would refuse or warn of large pictures by limits that are not ours.
     return DECODED[kind](io.BytesIO(content))
+
+
+def is_plain_bmp(content: bytes) -> bool:
+    """Says whether TensorFlow reads the pixels of a BMP as they are meant: not coded, and without other masks."""
+    compression = content[30]
+    has_usual_masks = content[BMP_HEAD : BMP_HEAD + len(BMP_MASKS)] == BMP_MASKS
+    return compression == _NOT_CODED or (compression in _MASKED and has_usual_masks)
 
 
 def is_truncated(kind: str, content: bytes) -> bool:

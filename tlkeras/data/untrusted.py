@@ -13,12 +13,13 @@ import tensorflow as tf
 
 from tlkeras.data import gif, images
 from tlkeras.data.check import MAX_PIXELS
+from tlkeras.data.formats import BMP_HEAD, BMP_MASKS
 
 # By the number of the kind.
 _NAMES = ("image", "JPEG", "PNG", "GIF", "BMP")
 NO_IMAGE = "not a JPEG, PNG, GIF or BMP file"
-# Bytes of a PNG with its size, depth and colours, and of a BMP with all that is looked at.
-_PNG_HEAD, _BMP_HEAD = 33, 54
+# Bytes of a PNG with its size, depth and colours.
+_PNG_HEAD = 33
 _GREY_PALETTE = b"".join(bytes([level, level, level]) for level in range(256))
 
 
@@ -98,16 +99,18 @@ def _sides(kind, image_bytes):
         images.PNG: within(_PNG_HEAD, lambda: number(16, 2, big_endian=True)[::-1]),
         images.GIF: lambda: gif.sides(image_bytes),
         # A BMP whose first line is at the top has a negative height.
-        images.BMP: within(_BMP_HEAD, lambda: tf.abs(number(18, 2))[::-1]),
+        images.BMP: within(BMP_HEAD, lambda: tf.abs(number(18, 2))[::-1]),
     }
     return tf.switch_case(kind, readers)
 
 
 def _is_misread(bmp):
-    """Says of a BMP whether TensorFlow would take the numbers of its colours for colours, or its code for pixels."""
+    """Says of a BMP whether TensorFlow would take the numbers of its colours for colours, its code for pixels, or one
+    colour for another.
+    """
 
     def read():
-        head = tf.cast(tf.io.decode_raw(tf.strings.substr(bmp, 0, _BMP_HEAD), tf.uint8), tf.int32)
+        head = tf.cast(tf.io.decode_raw(tf.strings.substr(bmp, 0, BMP_HEAD), tf.uint8), tf.int32)
         bits, compression, table = head[28], head[30], 14 + head[14]
         palette = tf.io.decode_raw(tf.strings.substr(bmp, tf.minimum(table, tf.strings.length(bmp)), 4 * 256), tf.uint8)
         palette = tf.reshape(palette[: tf.size(palette) // 4 * 4], [-1, 4])[:, :3]
@@ -115,9 +118,11 @@ def _is_misread(bmp):
         is_grey = tf.cond(
             tf.shape(palette)[0] == 256, lambda: tf.reduce_all(palette == grey), lambda: tf.constant(False)
         )
-        return (compression == 1) | (compression == 2) | (bits < 8) | ((bits == 8) & ~is_grey)
+        is_masked = (compression == 3) | (compression == 6)
+        is_coded = (compression > 0) & ~(is_masked & (tf.strings.substr(bmp, BMP_HEAD, len(BMP_MASKS)) == BMP_MASKS))
+        return is_coded | (bits < 8) | ((bits == 8) & ~is_grey)
 
-    is_bmp = (tf.strings.substr(bmp, 0, 2) == "BM") & (tf.strings.length(bmp) >= _BMP_HEAD)
+    is_bmp = (tf.strings.substr(bmp, 0, 2) == "BM") & (tf.strings.length(bmp) >= BMP_HEAD)
     return tf.cond(is_bmp, read, lambda: tf.constant(False))
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import keras
 from tlkeras import card_files, zoo
 from tlkeras import spec as specs
 from tlkeras.backbones import hub_places
-from tlkeras.errors import TlkerasError
+from tlkeras.errors import TlkerasError, TlkerasWarning, os_reason
 from tlkeras.files import UNFINISHED, atomic_write, is_leftover, locked, remove_leftovers
 from tlkeras.versions import versions
 from tlkeras.weights import cache_folder
@@ -160,6 +161,8 @@ class RunFolder:
         try:
             with hub_places.modules_in(self.path):
                 return keras.saving.load_model(self.model_file)
+        except PermissionError as error:
+            raise TlkerasError(f"{self.model_file} cannot be read: {error.strerror}") from error
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise TlkerasError(
                 f"{self.model_file} is damaged; remove it, and `tlkeras train` with --resume makes it again"
@@ -168,6 +171,14 @@ class RunFolder:
     def write_metrics(self, metrics: dict, data: str | None = None) -> None:
         """Writes the metrics of the run's own test part, or of other data, as JSON."""
         atomic_write(self.metrics_of(data), json.dumps(metrics, indent=1, ensure_ascii=False) + "\n")
+
+    def add_metrics(self, more: dict) -> None:
+        """Adds to the metrics of the run's own test part what stands elsewhere too; warns where it cannot."""
+        try:
+            self.write_metrics(self.read_metrics() | more)
+        except OSError as error:
+            what = f"{', '.join(more)} could not be added to {self.metrics_of(None)}: {os_reason(error)}"
+            warnings.warn(what, TlkerasWarning, stacklevel=3)
 
     def read_metrics(self) -> dict:
         """Reads the metrics of the run's own test part; empty where it was not evaluated yet."""

@@ -75,8 +75,8 @@ def check_drop(forms: Sequence[Figures], count: int, max_drop: float, force: boo
         TooLossy: It lost more.
     """
     first, last = forms[0].accuracy, forms[-1].accuracy
-    # Both are shares of the same count; rounding must not decide.
-    if first - last > max_drop + 1e-9 and not force:
+    # Both are shares of the same count; rounding must not decide. Put so that NaN does not pass.
+    if not (first - last <= max_drop + 1e-9 or force):
         raise TooLossy(
             f"{forms[-1].name} loses {first - last:.4f} of accuracy ({first:.4f} to {last:.4f} on {count} test "
             f"examples), and --max-drop allows {max_drop:g}; nothing was written. --force writes it anyway",

@@ -25,6 +25,8 @@ _OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 # What `model.json` has beside what signatures depend on.
 _DESCRIBED = {"task": str, "card": dict, "metrics": dict, "data": dict, "versions": dict, "created": str}
 _LONGEST_SIDE = 10_000
+# What a file asks for is not imported but where it is known.
+_KNOWN_NEEDS = {"tensorflow_text"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +100,8 @@ def _about(content: dict) -> About:
         raise ValueError(f"max_pixels is {max_pixels!r}, not a number of 1 to {MOST_PIXELS:,}")
     if not _is_whole(serving["top_k"], 1000):
         raise ValueError(f"top_k is {serving['top_k']!r}, not a number of 1 to 1,000")
+    if unknown := [name for name in content["needs"] if name not in _KNOWN_NEEDS]:
+        raise ValueError(f"needs {unknown[0]!r}, which is unknown; legal: {', '.join(_KNOWN_NEEDS)}")
     return About(
         classes=classes,
         image_size=None if size is None else (size[0], size[1]),

@@ -20,7 +20,7 @@ from tlkeras.data.pipeline import image_set, input_set
 from tlkeras.errors import TlkerasError, unknown_name
 from tlkeras.export import compare, keras_file, lite, on_onnx
 from tlkeras.export.compare import MAX_DROP, Answer, Figures
-from tlkeras.files import atomic_write
+from tlkeras.files import remove_abandoned, written_aside
 
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "keras": ".keras"}
 # Largest difference of a probability where nothing was quantised.
@@ -111,10 +111,19 @@ def convert(
         )
     compare.check_drop(converted.forms, converted.count, max_drop, force)
     about = {"format": format, "quantize": quantize, "temperature": temperature} | (metadata or {})
-    atomic_write(path, content)
-    about = _describe(model, content, converted) | about
-    atomic_write(path.with_suffix(".json"), json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+    _write(path, content, _describe(model, content, converted) | about)
     return converted
+
+
+def _write(path: Path, content: bytes, about: dict) -> None:
+    """Writes the file and its description, both whole before one has its name; a file that is there has been described.
+
+    What killed conversions left beside it is removed.
+    """
+    with written_aside(path) as aside, written_aside(path.with_suffix(".json")) as about_aside:
+        remove_abandoned(path.parent)
+        aside.write_bytes(content)
+        about_aside.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _made(

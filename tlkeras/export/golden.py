@@ -26,6 +26,7 @@ class Golden:
     Attributes:
         requests: Image files, or texts in UTF-8.
         probabilities: float32 `(requests, classes)`; 0 where there is an error.
+        features: float32 `(requests, channels)`; 0 where there is an error.
         classes: The best classes of each, best first; empty strings where there is an error.
         scores: float32, of the same shape: theirs.
         errors: Empty where the model answered.
@@ -36,6 +37,7 @@ class Golden:
 
     requests: list[bytes]
     probabilities: np.ndarray
+    features: np.ndarray
     classes: list[list[str]]
     scores: np.ndarray
     errors: list[str]
@@ -48,6 +50,7 @@ def write(
     folder: Path,
     requests: Sequence[bytes],
     probabilities: np.ndarray,
+    features: np.ndarray,
     errors: Sequence[str],
     classes: Sequence[str],
     top_k: int,
@@ -60,6 +63,7 @@ def write(
         folder: The version, `EXPORT/N`.
         requests: Image files, or texts in UTF-8.
         probabilities: `(requests, classes)`; rows with an error count as 0.
+        features: `(requests, channels)`, likewise.
         errors: One for each request: why it has no answer, or an empty string.
         classes: The names, in the order of the probabilities.
         top_k: How many of them an answer names.
@@ -67,11 +71,13 @@ def write(
         is_unknown: One for each request, where the export says so.
     """
     answers = []
-    for row, error in zip(np.asarray(probabilities, np.float32), errors, strict=True):
+    rows = np.asarray(probabilities, np.float32), np.asarray(features, np.float32)
+    for row, embedding, error in zip(*rows, errors, strict=True):
         best = np.argsort(-row, kind="stable")[:top_k]
         answers.append(
             {
                 "probabilities": _numbers(row * (not error)),
+                "features": _numbers(embedding * (not error)),
                 "classes": ["" if error else classes[i] for i in best],
                 "scores": _numbers(row[best] * (not error)),
                 "error": error,
@@ -121,6 +127,7 @@ def _parsed(content: dict) -> Golden:
     golden = Golden(
         requests=[_request(request, is_text) for request in requests],
         probabilities=_matrix([answer["probabilities"] for answer in answers]),
+        features=_matrix([answer["features"] for answer in answers]),
         classes=[[_string(name) for name in answer["classes"]] for answer in answers],
         scores=_matrix([answer["scores"] for answer in answers]),
         errors=[_string(answer["error"]) for answer in answers],
@@ -147,7 +154,7 @@ def _request(request: dict, is_text: bool) -> bytes:
 def _matrix(rows: list[list[float]]) -> np.ndarray:
     matrix = np.array(rows, np.float32)
     if matrix.ndim != 2 or not matrix.shape[1] or not np.isfinite(matrix).all():
-        raise ValueError("the probabilities or scores are not numbers, as many for each request")
+        raise ValueError("the probabilities, features or scores are not numbers, as many for each request")
     return matrix
 
 

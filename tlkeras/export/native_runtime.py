@@ -117,7 +117,10 @@ def sustained_load(
 
 
 def _compiler() -> list[str]:
-    wanted = shlex.split(os.environ.get("CC", ""))
+    try:
+        wanted = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise NoRuntime(f"CC is no command: {error}") from error
     for words in [wanted] if wanted else (["cc"], ["gcc"], ["clang"]):
         if found := shutil.which(words[0]):
             return [found, *words[1:]]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -122,11 +123,34 @@ def logits_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
     Raises:
         TlkerasError: An image cannot be decoded.
     """
+    with _worded():
+        return in_float32(model).predict(_inputs_of(model, strings), verbose=0)
+
+
+def features_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
+    """Gives what the last layer of the model sees, in the same way: `(count, channels)`.
+
+    Raises:
+        TlkerasError: An image cannot be decoded.
+    """
+    model = in_float32(model)
+    below = keras.Model(model.inputs, model.get_layer("dropout").input)
+    # For a few inputs, to trace it would take longer.
+    with _worded():
+        return np.concatenate([below(batch, training=False) for batch in _inputs_of(model, strings)])
+
+
+def _inputs_of(model: keras.Model, strings: Sequence[bytes]) -> tf.data.Dataset:
     inputs = tf.data.Dataset.from_tensor_slices(tf.constant(strings, tf.string))
     if not takes_texts(model):
         inputs = inputs.map(functools.partial(decode_and_resize, image_size=model.input_shape[1:3]))
+    return inputs.batch(_BATCH)
+
+
+@contextlib.contextmanager
+def _worded() -> Iterator[None]:
     try:
-        return in_float32(model).predict(inputs.batch(_BATCH), verbose=0)
+        yield
     except tf.errors.InvalidArgumentError as error:
         raise TlkerasError("an image to check the export with cannot be decoded; give only good ones") from error
 

@@ -28,6 +28,21 @@ def _unoptimized() -> Iterator[None]:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
+def load(export: Path):
+    """Loads a SavedModel, whose packages have been imported.
+
+    Raises:
+        TlkerasError: It cannot be loaded.
+    """
+    try:
+        return tf.saved_model.load(str(export))
+    except (
+        *(OSError, tf.errors.OpError, DecodeError),
+        *(ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError),
+    ) as error:
+        raise TlkerasError(f"cannot be loaded: {in_one_line(error)}") from error
+
+
 class PythonRuntime:
     """An export that answers requests in this process.
 
@@ -39,13 +54,7 @@ class PythonRuntime:
     """
 
     def __init__(self, export: Path):
-        try:
-            self._loaded = tf.saved_model.load(str(export))
-        except (
-            *(OSError, tf.errors.OpError, DecodeError),
-            *(ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError),
-        ) as error:
-            raise TlkerasError(f"cannot be loaded: {in_one_line(error)}") from error
+        self._loaded = load(export)
 
     def ask(self, log: PredictionLog) -> dict[str, np.ndarray]:
         """Answers a request to Predict or Classify; gives the outputs by name.

@@ -19,12 +19,11 @@ from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
 from tlkeras.errors import TlkerasError, TlkerasWarning, in_one_line, os_reason
 from tlkeras.export import examples, golden, parity, serve_check, warmup
+from tlkeras.export.contract import MODEL_JSON
 from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.export.serving import TOP_K, Serving, Settings
 from tlkeras.files import atomic_write
 from tlkeras.metrics import softmax
-
-MODEL_JSON = "assets.extra/model.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,16 +108,17 @@ def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], s
     is_text = takes_texts(model)
     image_size = None if is_text else tuple(model.input_shape[1:3])
     requests = examples.few(strings, image_size)
-    logits = parity.logits_of(model, requests)
+    logits, features = parity.logits_of(model, requests), parity.features_of(model, requests)
     probabilities = softmax(logits / np.float32(settings.temperature))
     is_unknown = settings.unknown and settings.unknown.tell(logits, settings.temperature)
     errors = [""] * len(requests)
     warmup.write(aside, requests[0] if is_text else min(requests, key=len), is_text, image_size)
     if not is_text:
         requests, errors = [*requests, examples.BAD], [*errors, untrusted.NO_IMAGE]
-        probabilities = np.concatenate([probabilities, np.zeros_like(probabilities[:1])])
+        probabilities, features = (np.append(rows, np.zeros_like(rows[:1]), 0) for rows in (probabilities, features))
         is_unknown = is_unknown if is_unknown is None else np.append(is_unknown, True)
-    golden.write(aside, requests, probabilities, errors, model.get_layer("logits").classes, TOP_K, is_text, is_unknown)
+    classes = model.get_layer("logits").classes
+    golden.write(aside, requests, probabilities, features, errors, classes, TOP_K, is_text, is_unknown)
 
 
 def _describe(model: keras.Model, compared: parity.Parity, settings: Settings, metadata: dict | None) -> dict:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from tlkeras.backbones.text import needs
 from tlkeras.errors import TlkerasError
 from tlkeras.export import asked_files, contract, golden, replay, warmup
 from tlkeras.export.checks import Check, ServeCheckError, made, needed, require
@@ -24,8 +22,6 @@ from tlkeras.versions import versions
 
 __all__ = ["BATCH_SIZES", "Check", "ServeCheckError", "find_version", "require", "serve_check"]
 BATCH_SIZES = (1, 7, 32)
-# What a file asks for is not imported but where it is known.
-_KNOWN_NEEDS = {"tensorflow_text"}
 
 
 def serve_check(
@@ -74,7 +70,6 @@ class _Proof:
         self._golden: golden.Golden | None = None
         self._records: list[PredictionLog] | None = None
         self._python = python
-        self._features: dict[str, np.ndarray] = {}
 
     def checks(self) -> Iterator[Check]:
         yield made("layout", self._check_layout)
@@ -149,20 +144,11 @@ class _Proof:
 
         for size in BATCH_SIZES:
             yield made(f"{runtime}, batch {size}", on(replay.replay, size))
-        yield made(f"{runtime}, features", lambda: self._compare_features(runtime, ask))
+        yield made(f"{runtime}, features", on(replay.replay_features))
         yield made(f"{runtime}, classify", on(replay.replay_classify))
         if self._about and not self._about.is_text:
             yield made(f"{runtime}, pixels", on(replay.replay_pixels))
             yield made(f"{runtime}, max_pixels", lambda: replay.ask_too_much(ask, self._wanted()[1]))
-
-    def _compare_features(self, runtime: str, ask: replay.Ask) -> str:
-        wanted, about = self._wanted()
-        found = self._features[runtime] = replay.features(ask, wanted, about)
-        other = next(iter(self._features.values()))
-        difference = np.abs(found - other).max() if found.shape == other.shape else np.inf
-        if not difference <= wanted.tolerance * max(1, np.abs(found).max()):
-            raise TlkerasError(f"Python and C differ by {difference:.2g}")
-        return f"{found.shape[1]} channels{'' if other is found else f', largest difference {difference:.1e}'}"
 
     def _check_files(self, native: NativeProof) -> str:
         python = needed(self._python, "the export in Python")
@@ -176,11 +162,6 @@ class _Proof:
         return predict_log("serving_default", {about.takes: wanted.requests[:1]})
 
 
-def _import(needs: Sequence[str]) -> None:
-    for name in needs:
-        if name not in _KNOWN_NEEDS:
-            raise TlkerasError(f"model.json needs {name!r}, which is unknown; legal: {', '.join(_KNOWN_NEEDS)}")
-        try:
-            importlib.import_module(name)
-        except (ImportError, tf.errors.NotFoundError) as error:
-            raise TlkerasError(f"the export needs {name}: pip install 'tlkeras[text]' ({error})") from error
+def _import(modules: Sequence[str]) -> None:
+    for module in modules:
+        needs(module)
