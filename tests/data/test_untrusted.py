@@ -67,6 +67,42 @@ def test_of_an_animation_the_first_frame_alone_is_decoded(picture):
     assert len(images.gif.first_frame(content).numpy()) < len(content) / 2
 
 
+@pytest.mark.parametrize(
+    ("extensions", "blocks", "size", "is_answered"),
+    [
+        (64, 1, 1, True),
+        (65, 1, 1, False),
+        (1, 2000, 255, True),
+        (1, 250, 1, True),
+        (1, 400, 1, False),
+        (8, 250, 1, True),
+    ],
+)
+def test_a_gif_that_is_made_to_waste_time_is_refused(picture, extensions, blocks, size, is_answered):
+    comment = b"\x21\xfe" + (bytes([size]) + bytes([7]) * size) * blocks + b"\0"
+    content = encoded(picture.convert("P"), "GIF")
+    # Behind the screen's descriptor and its table of colours.
+    begin = 13 + 3 * 2 ** (content[10] % 8 + 1)
+    image, error = decode(content[:begin] + comment * extensions + content[begin:])
+    assert error == ("" if is_answered else "a damaged GIF file")
+    if is_answered:
+        np.testing.assert_array_equal(image, decode(content)[0])
+
+
+def test_pixels_in_tiny_blocks_are_refused(picture):
+    content = encoded(picture.convert("P"), "GIF")
+    at = content.index(b"\x2c", 13 + 3 * 2 ** (content[10] % 8 + 1)) + 11
+    head, codes = content[:at], b""
+    while length := content[at]:
+        codes += content[at + 1 : at + 1 + length]
+        at += 1 + length
+    assert len(codes) > 300
+    tiny = b"".join(bytes([1, code]) for code in codes)
+    assert decode(head + tiny + content[at:])[1] == "a damaged GIF file"
+    rows = b"".join(bytes([len(part)]) + part for part in (codes[i : i + 100] for i in range(0, len(codes), 100)))
+    np.testing.assert_array_equal(decode(head + rows + content[at:])[0], decode(content)[0])
+
+
 def test_a_jpeg_without_its_end_is_answered(picture):
     content = encoded(picture, "JPEG")
     image, error = decode(content[: len(content) * 3 // 4])

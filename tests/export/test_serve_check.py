@@ -135,6 +135,7 @@ SABOTAGE = {
     "no object in model.json": (edited(MODEL_JSON, lambda content: b"[]"), {"layout"}),
     "the task": (model_says("task", "text"), {"layout"}),
     "what it needs": (model_says("needs", ["antigravity"]), {"layout"}),
+    "the task of the card": (model_says("card", {"task": "text"}), {"layout"}),
     "the card": (model_says("card", "x"), {"layout"}),
     "the size": (model_says("image_size", [0, 0]), {"layout"}),
     "the temperature": (model_says("temperature", "x"), {"layout"}),

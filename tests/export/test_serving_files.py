@@ -173,6 +173,16 @@ def test_names_are_made_safe(name, safe):
     assert serving_files.safe_name(name) == safe
 
 
+def test_a_version_that_another_export_removed_is_told(version, photo):
+    with pytest.raises(TlkerasError, match="is damaged"):
+        serving_files.render(version, photo, "a")
+    version.rename(version.with_name("removed"))
+    with pytest.raises(
+        TlkerasError, match="3 was removed before it could be measured, as by another export with --keep"
+    ):
+        serving_files.render(version, photo, "a")
+
+
 def test_what_is_no_version_is_refused(tmp_path, photo):
     with pytest.raises(TlkerasError, match="give a version of an export"):
         serving_files.files(tmp_path, photo, "flowers", LATENCIES)

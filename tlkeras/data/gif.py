@@ -14,6 +14,9 @@ _SCREEN, _DESCRIPTOR = 13, 10
 _MOST_EXTENSIONS = 64
 # Blocks that are passed in one turn of a loop, whose turns take longer than what is in them.
 _STRIDE = 8
+# Blocks are of 255 bytes, as a rule. Where so many turns found less than so many bytes for each block, they are there to
+# waste time. A text that stands in a file as if it were blocks, as XMP does, gives as many as its spaces: 32.
+_FREE_TURNS, _LEAST_BYTES = 32, 32
 
 
 def first_frame(content: tf.Tensor) -> tf.Tensor:
@@ -64,15 +67,23 @@ def _colours(flags: tf.Tensor) -> tf.Tensor:
 
 
 def _behind_blocks(values: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
-    """Finds the end of a row of blocks, each of which begins with its length; one of length 0 is the last."""
-    size = tf.size(values) - 1
+    """Finds the end of a row of blocks, each of which begins with its length; one of length 0 is the last.
 
-    def step(position):
+    Gives 0, where neither an extension nor an image begins, for blocks that waste time.
+    """
+    size = tf.size(values) - 1
+    start = tf.minimum(start, size)
+
+    def step(position, turns):
         for _ in range(_STRIDE):
             length = tf.gather(values, position)
             # The last one is not passed.
             position = tf.minimum(position + length + tf.sign(length), size)
-        return (position,)
+        return position, turns + 1
 
-    (end,) = tf.while_loop(lambda at: tf.gather(values, at) > 0, step, (tf.minimum(start, size),))
-    return tf.minimum(end + 1, size)
+    def is_within(position, turns):
+        is_fast = position - start >= (turns - _FREE_TURNS) * _STRIDE * _LEAST_BYTES
+        return is_fast & (tf.gather(values, position) > 0)
+
+    end, _ = tf.while_loop(is_within, step, (start, 0))
+    return tf.where(tf.gather(values, end) > 0, 0, tf.minimum(end + 1, size))

@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tlkeras.backbones.text import needs
+from tlkeras.export import python_runtime
 from tlkeras.export.contract import read_about
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
@@ -54,11 +55,14 @@ def measure(version: Path, example: Path | str) -> dict[int, float]:
 
     Returns:
         The least seconds that `serving_default` took, by batch size: what else runs here can only add to them.
+
+    Raises:
+        TlkerasError: The version cannot be loaded.
     """
     about = read_about(version)
     for package in about.needs:
         needs(package)
-    loaded = tf.saved_model.load(str(version))
+    loaded = python_runtime.load(version)
     content = example.encode() if isinstance(example, str) else example.read_bytes()
 
     def ask(size: int) -> float:

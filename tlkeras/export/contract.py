@@ -93,6 +93,8 @@ def _about(content: dict) -> About:
         raise ValueError(f"image_size is {size}, not two numbers of 1 to {_LONGEST_SIDE:,}")
     if content["task"] != ("text" if size is None else "image"):
         raise ValueError(f"task is {content['task']!r} with an image_size of {size}")
+    if content["card"].get("task", "image") != content["task"]:
+        raise ValueError(f"task is {content['task']!r}, and {content['card'].get('task', 'image')!r} in the card")
     temperature, max_pixels = serving.get("temperature", 1.0), serving.get("max_pixels")
     if not (isinstance(temperature, (int, float)) and temperature > 0):
         raise ValueError(f"temperature is {temperature!r}, not a number above 0")

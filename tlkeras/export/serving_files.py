@@ -42,9 +42,16 @@ def render(version: Path, example: Path | str, name: str, latencies: Mapping[int
         latencies: Seconds by batch size; measured where not given, which takes some seconds.
 
     Raises:
-        TlkerasError: The version has no description.
+        TlkerasError: The version has no description, or is no longer there.
     """
-    made = files(version, example, name, latencies or batching.measure(version, example))
+    try:
+        made = files(version, example, name, latencies or batching.measure(version, example))
+    except (TlkerasError, OSError) as error:
+        if version.exists():
+            raise
+        raise TlkerasError(
+            f"{version} was removed before it could be measured, as by another export with --keep; export again"
+        ) from error
     return "\n".join(f"# {title}\n{content}" for title, content in made.items())
 
 
