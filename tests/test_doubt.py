@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -61,6 +63,32 @@ def found():
     data = Data("none", None, CLASSES, {"train": [], **examples})
     wanted = doubt.Wanted(calibrate=True, unknown="energy", outliers=strange)
     return doubt.find(wanted, data, lambda examples: np.array([logits[e.name] for e in examples])), parts
+
+
+def examples(count: int, sha256: str = "") -> list[Example]:
+    return [Example(None, str(number), "a", sha256=sha256) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "message"),
+    [
+        (29, doubt.Wanted(calibrate=True), "temperature is fitted on 29 examples, those of the validation part"),
+        (19, doubt.Wanted(unknown="energy"), "0.05 of 19 validation examples is less than one"),
+        (30, doubt.Wanted(calibrate=True, unknown="energy", outliers=examples(2, "1")), "2 of 2 outliers are among"),
+    ],
+)
+def test_what_says_little_is_warned_of(recwarn, count, wanted, message):
+    data = Data("none", None, CLASSES, {"train": examples(1, "1"), "val": examples(count), "test": examples(9)})
+
+    def logits_of(asked):
+        return np.tile(np.array([[2, 1, 0]], np.float32), (len(asked), 1))
+
+    doubt.find(wanted, data, logits_of)
+    assert [message in str(warning.message) for warning in recwarn] == [True]
+    enough = {**data.parts, "val": examples(30)}
+    unlike = examples(2, "2") if wanted.outliers else None
+    doubt.find(dataclasses.replace(wanted, outliers=unlike), dataclasses.replace(data, parts=enough), logits_of)
+    assert len(recwarn) == 1
 
 
 def test_figures_are_of_the_test_part(found):

@@ -1,6 +1,9 @@
+import subprocess
+import sys
+
 import pytest
 
-from tlkeras.files import atomic_write, written_aside
+from tlkeras.files import atomic_write, remove_abandoned, written_aside
 
 
 def test_text_and_bytes_arrive(tmp_path):
@@ -16,6 +19,23 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         aside.write_text("half")
         raise RuntimeError
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a", "old")]
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from tlkeras.files import written_aside
+with written_aside(pathlib.Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_leaves_goes_and_what_is_being_written_stays(tmp_path):
+    path = tmp_path / "model.onnx"
+    assert subprocess.run([sys.executable, "-c", KILLED, path], check=False).returncode < 0
+    (left,) = tmp_path.iterdir()
+    with written_aside(path) as aside:
+        remove_abandoned(tmp_path)
+        assert aside.exists() and not left.exists()
 
 
 def test_the_suffix_is_kept_aside(tmp_path):

@@ -1,11 +1,13 @@
 import json
 import os
 import shutil
+import zlib
 
 import numpy as np
 import pytest
 from helpers import CLASSES
 
+from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError
 from tlkeras.export import savedmodel
 from tlkeras.predict import predict
@@ -53,6 +55,18 @@ def test_a_bad_file_does_not_disturb_its_neighbours(run, photos, tmp_path, targe
     assert [p for p in mixed if not p.error] == good
 
 
+@pytest.mark.parametrize("target", ["model.keras", "export"])
+@pytest.mark.parametrize("top_k", [2, 7])
+def test_a_picture_that_is_too_large_is_not_decoded(run, photos, tmp_path, target, top_k):
+    header = b"IHDR" + (9000).to_bytes(4) + (8000).to_bytes(4) + b"\x08\x02\0\0\0"
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4)
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    large, good = predict(run / target, [tmp_path / "bomb.png", photos[0]], top_k)
+    assert large.error == "9000 x 8000 pixels, more than the 64,000,000 that are decoded" and not good.error
+    # What may be larger in an export has another reason.
+    assert reason_against(bomb) == "truncated PNG"
+
+
 def test_a_folder_stands_for_its_images(run, photos, tmp_path):
     (tmp_path / "in" / ".hidden").mkdir(parents=True)
     for name in ("B.JPG", "a.jpg", "in/c.jpg", ".d.jpg", "in/.hidden/e.jpg"):
@@ -71,8 +85,9 @@ def test_a_prediction_goes_into_json(run, photos):
 def test_the_newest_version_answers(run, photos, tmp_path):
     shutil.copytree(run / "export" / "1", tmp_path / "9")
     shutil.copytree(run / "export" / "1", tmp_path / "10")
-    about = tmp_path / "10" / "assets.extra" / "model.json"
-    about.write_text(about.read_text().replace("ant", "newest"))
+    for name in ("assets.extra/model.json", "assets/labels.txt"):
+        named = tmp_path / "10" / name
+        named.write_text(named.read_text().replace("ant", "newest"))
     (found,) = predict(tmp_path, photos[:1], top_k=7)
     assert "newest" in found.classes
 
@@ -105,6 +120,7 @@ def test_mistakes_are_told_before_anything_is_read(run, photos, tmp_path):
         ("variables/variables.data-00000-of-00001", b"half"),
         ("variables/variables.index", b""),
         ("saved_model.pb", b"\xff"),
+        ("assets/labels.txt", b"other\n"),
     ],
 )
 def test_an_export_that_is_damaged_is_told(run, photos, tmp_path, name, content):

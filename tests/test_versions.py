@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import threading
@@ -6,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tlkeras.errors import TlkerasError
-from tlkeras.versions import publish, versions
+from tlkeras.files import is_leftover
+from tlkeras.versions import prune, publish, versions
 
 
 def fill(folder: Path) -> str:
@@ -48,6 +50,15 @@ def test_a_failure_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         publish(tmp_path, fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_version_loses_its_number_before_it_is_removed(tmp_path, monkeypatch):
+    for _ in range(3):
+        publish(tmp_path, fill)
+    # What one sees who was killed before anything was removed.
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    assert prune(tmp_path, 1) == [1, 2]
+    assert [path.name for path in tmp_path.iterdir() if not is_leftover(path)] == ["3"]
 
 
 def test_two_at_once_get_two_numbers(tmp_path):

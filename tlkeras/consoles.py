@@ -35,6 +35,11 @@ def beside() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def visible(name: str) -> str:
+    """Gives a name on one line: what a terminal does not show as it is, is written as Python writes it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+
+
 def table(*headings: str, words: Collection[str] = ()) -> Table:
     """Makes a table without lines: words on the left of the first column and of those named, numbers on the right."""
     from rich.table import Table

@@ -6,18 +6,21 @@ Both are chosen on the validation part and judged on the test part.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tlkeras import calibration, unknown
 from tlkeras.data.dataset import Data, Example
-from tlkeras.errors import TlkerasError, unknown_name
+from tlkeras.errors import TlkerasError, TlkerasWarning, unknown_name
 from tlkeras.evaluate import labels_of
 from tlkeras.metrics import softmax
 
 # What the figures stand under in the metrics of a run.
 FIGURES = ("calibration", "unknown")
+# Fewer examples than these say little of a temperature.
+_FEW = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +78,35 @@ def find(
     val, test = (
         _Judged(logits_of(data.parts[part]), labels_of(data.parts[part], data.classes)) for part in ("val", "test")
     )
+    _warn_of_few(wanted, len(val.labels))
     temperature, threshold, figures = 1.0, None, {}
     if wanted.calibrate:
         temperature, figures["calibration"] = _calibrate(val, test)
     if wanted.unknown:
         outliers = None if wanted.outliers is None else logits_of(wanted.outliers)
+        _warn_of_known(wanted.outliers or (), data)
         threshold, figures["unknown"] = _tell_unknown(val, test, wanted, temperature, outliers)
     return temperature, threshold, figures
+
+
+def _warn_of_few(wanted: Wanted, count: int) -> None:
+    """Warns where the validation part is too small to choose by."""
+    if wanted.calibrate and count < _FEW:
+        _warn(f"the temperature is fitted on {count} examples, those of the validation part: too few to go by")
+    if wanted.unknown and wanted.false_alarm_rate * count < 1:
+        share = f"{wanted.false_alarm_rate:.2g} of {count} validation examples"
+        _warn(f"{share} is less than one: the threshold of what is unknown is a guess")
+
+
+def _warn_of_known(outliers: Sequence[Example], data: Data) -> None:
+    """Warns of outliers that are among the examples: they are not what they are taken for."""
+    known = {example.sha256 for part in data.parts.values() for example in part} - {""}
+    if count := sum(example.sha256 in known for example in outliers):
+        _warn(f"{count} of {len(outliers)} outliers are among the data, so that their figures mean nothing")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, TlkerasWarning, stacklevel=3)
 
 
 def _calibrate(val: _Judged, test: _Judged) -> tuple[float, dict]:

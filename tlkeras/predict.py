@@ -103,16 +103,17 @@ class _Local:
             probabilities = self._ask("probabilities", strings)["probabilities"]
             best = np.argsort(-probabilities, axis=-1, kind="stable")[:, : self.top_k]
             classes, scores = self._classes[best].tolist(), np.take_along_axis(probabilities, best, -1)
-        # Where the answer does not say what was not decoded: all its numbers are zero.
-        errors = told.get("error", np.where(scores.any(-1), b"", b"cannot be decoded"))
+            if not scores.any(-1).all():
+                # Zeros are of what was not decoded, and do not say why.
+                told = told or self._ask("serving_default", strings)
+        errors = [error.decode() for error in told.get("error", [b""] * len(strings))]
         unknown = told["is_unknown"].tolist() if self.has_unknown else [None] * len(strings)
-        errors = [error.decode() for error in errors]
         return list(map(Answer, classes, scores.tolist(), errors, unknown))
 
     def reason(self, content: bytes, told: str) -> str:
         """Words why a string has no answer as the check of training data does, which knows more than a graph says.
 
-        How large a picture may be is for the graph to say.
+        How large a picture may be is for the graph to say, and one that is too large is not looked at.
         """
         return told if self.is_text or " pixels, more than " in told else reason_against(content) or told
 
@@ -149,6 +150,7 @@ def _load_export(path: Path, top_k: int) -> _Local:
     damaged = f"{path} is not an export of tlkeras, or it is damaged"
     try:
         about = contract.read_about(path)
+        contract.check_labels(path, about)
     except TlkerasError as error:
         raise TlkerasError(f"{damaged}: {error}") from error
     for module in about.needs:

@@ -18,7 +18,7 @@ from tlkeras import spec as specs
 from tlkeras.backbones import hub
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import sources
-from tlkeras.data.check import MAX_PIXELS, still_readable
+from tlkeras.data.check import still_readable
 from tlkeras.data.dataset import Data, Example
 from tlkeras.data.unlabelled import unlabelled
 from tlkeras.engine import train as engine
@@ -171,7 +171,7 @@ class Run:
         unknown: str | None = None,
         false_alarm_rate: float = 0.05,
         outliers: str | os.PathLike | None = None,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int | None = None,
         keep: int | None = None,
         proven: bool = True,
         pruned: dict | None = None,
@@ -185,7 +185,7 @@ class Run:
             unknown: Tell inputs that are none of the classes by this score, `energy` or `max-softmax`.
             false_alarm_rate: Share of the validation part that is then taken for unknown.
             outliers: Folder of images, or file of a text a line, that are none of the classes, to judge that by.
-            max_pixels: The most pixels that a served picture may have.
+            max_pixels: The most pixels that a served picture may have: 64,000,000 where not given.
             keep: How many versions stay in the folder; all of them where not given.
             proven: Make all checks of `tlkeras serve-check` before it counts.
             pruned: Figures of the pruning, where the model was pruned since: the export then has metrics of its own.
@@ -197,7 +197,9 @@ class Run:
         if outliers is not None:
             outliers = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
         wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate, outliers)
-        settings = savedmodel.Settings(max_pixels)
+        if max_pixels is not None and self.data.task == "text":
+            raise TlkerasError(f"max_pixels is for images, and the run is of texts. Received: {max_pixels:,}")
+        settings = savedmodel.Settings() if max_pixels is None else savedmodel.Settings(max_pixels)
         with stages.recorded(self.watch), stages.stage("export"):
             figures = {}
             if calibrate or unknown:

@@ -68,6 +68,12 @@ def test_a_reader_that_has_gone_is_no_fault_of_ours(telling, photos):
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)
 
 
+def test_a_closed_output_is_no_fault_of_ours(telling, photos, tmp_path):
+    script = f"{' '.join(map(shlex.quote, PROGRAM))} {telling} {photos[0]} --csv >&- <&-"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
 def test_lines_are_split_as_they_are(monkeypatch):
     readable, writable = os.pipe()
     monkeypatch.setattr(predict, "_STDIN", readable)

@@ -186,6 +186,14 @@ def test_what_is_no_text_is_not_answered(finished, tmp_path, capsys):
     assert "not answered: no text: it has a NUL byte" in capsys.readouterr().out
 
 
+def test_pixels_are_not_of_texts(finished, capsys):
+    with pytest.raises(SystemExit):
+        main(["export", str(finished), "--max-pixels", "1000"])
+    assert "max_pixels is for images, and the run is of texts. Received: 1,000" in capsys.readouterr().err
+    about = json.loads((finished / "export" / "1" / "assets.extra" / "model.json").read_text())
+    assert "max_pixels" not in about["serving"]
+
+
 def test_texts_are_pruned_and_written_for_keras(finished, capsys):
     said = printed(capsys, "export", finished, "--format", "keras", "--sparsity", "0.5", "--force")
     assert "zeros: 50.0% of the pruned kernels" in said and "model-sparse50.keras" in said

@@ -85,6 +85,12 @@ def test_an_answer_that_trickles_in_is_not_waited_for(stranger, photos):
         client.predict(stranger(trickle()), photos, patience=client.Patience(timeout=0.5, tries=1))
 
 
+def test_who_sends_elsewhere_is_not_followed(stranger, photos):
+    moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/login\r\nContent-Length: 0\r\n\r\n"
+    with pytest.raises(TlkerasError, match=r"it says 302, that it is at http://127\.0\.0\.1:1/login"):
+        client.predict(stranger([moved]), photos, patience=client.Patience(timeout=20, tries=1))
+
+
 def test_an_answer_that_is_too_deep_is_no_fault_of_ours(stranger, photos):
     address = stranger([b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 200_000])
     with pytest.raises(TlkerasError, match="does not answer as TensorFlow Serving does"):

@@ -10,6 +10,7 @@ from tlkeras import data as data_room
 from tlkeras import heads
 from tlkeras.backbones.preprocess import Preprocess
 from tlkeras.convert import file_of
+from tlkeras.data import images
 from tlkeras.errors import TlkerasError
 from tlkeras.export import compare, formats, keras_file, on_onnx
 
@@ -70,6 +71,44 @@ def test_lost_accuracy_writes_nothing_unless_forced(colours, tmp_path):
     assert not path.parent.exists()
     formats.convert(spoiled, colours, path, "keras", original=model, force=True)
     assert keras.saving.load_model(path).get_layer("logits").classes == colours.classes
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_a_file_that_has_its_name_has_been_described(colours, tmp_path, monkeypatch):
+    path, before = tmp_path / "model.keras", Path.replace
+    (tmp_path / ".unfinished-model.x.keras").touch()
+
+    def killed(aside, target):
+        if target == path:
+            raise _Killed
+        return before(aside, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(_Killed):
+        formats.convert(colour_model(colours.classes), colours, path, "keras")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.json"]
+
+
+def test_ranges_of_activations_are_of_the_training_part(colours, tmp_path, monkeypatch):
+    need("tflite")
+    seen, before = [], formats.lite.convert
+
+    def convert(*arguments, images, **options):
+        seen.extend(images())
+        return before(*arguments, images=images, **options)
+
+    monkeypatch.setattr(formats.lite, "convert", convert)
+    formats.convert(
+        colour_model(colours.classes), colours, tmp_path / "a.tflite", "tflite", quantize="int8", max_drop=1.0
+    )
+    wanted, others = (
+        {images.decode_and_resize(example.path.read_bytes(), (32, 32)).numpy().round().tobytes() for example in part}
+        for part in (colours.parts["train"], colours.parts["test"])
+    )
+    assert {image.astype("float32").tobytes() for image in seen} == wanted != others
 
 
 def test_a_keras_file_leaves_the_optimizer_behind(tiny_model, tmp_path):

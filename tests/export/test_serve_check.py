@@ -44,6 +44,11 @@ def test_an_export_passes(proven, program, files):
     assert found["files"].detail.endswith(f"not answered: {files / 'b.bmp'} (no image)")
 
 
+def test_files_none_of_which_is_answered_prove_nothing(proven, files):
+    found = outcomes(proven, files / "b.bmp")["files"]
+    assert found == Check("files", FAILED, f"no file is answered: {files / 'b.bmp'} (no image)")
+
+
 def test_without_a_compiler_half_is_skipped(proven, tmp_path, no_compiler, files):
     no_compiler(tmp_path)
     found = outcomes(proven, files / "a.bmp")

@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.formatwarning = _formatted
     # TensorFlow's C++ side logs its start-up to standard error; what matters is raised as an exception anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
+    _open_closed()
     stdout = sys.stdout
     # File names need not be text that the terminal's encoding has.
     for stream in (sys.stdout, sys.stderr):
@@ -69,6 +70,16 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(_worded(error, arguments), getattr(error, "exit_code", 2))
 
 
+def _open_closed() -> None:
+    """Opens what whoever started this has closed: what is printed there is lost, and no file of ours gets its place."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
 def _worded(error: TlkerasError | OSError, arguments: list[str]) -> str:
     if isinstance(error, TlkerasError):
         return str(error)
@@ -84,7 +95,10 @@ def _resuming(arguments: list[str]) -> str:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
+    from tlkeras import consoles
+
+    # Names of files, and what servers say, may hold anything.
+    click.echo("Error: " + "\n".join(map(consoles.visible, message.splitlines())), err=True)
     sys.exit(code)
 
 

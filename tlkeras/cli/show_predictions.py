@@ -81,20 +81,15 @@ def _print_block(rows: list[tuple[str, ...]], before: list[int] | None) -> list[
 
 
 def _row(prediction: Prediction) -> tuple[str, str, str, str]:
-    asked = beginning(prediction.text, 80) if prediction.file is None else _visible(str(prediction.file))
+    asked = beginning(prediction.text, 80) if prediction.file is None else consoles.visible(str(prediction.file))
     if prediction.error is not None:
-        return asked, "", "", f"not answered: {_visible(prediction.error)}"
+        return asked, "", "", f"not answered: {consoles.visible(prediction.error)}"
     # Of a server, too, that may say anything.
-    classes = list(map(_visible, prediction.classes))
+    classes = list(map(consoles.visible, prediction.classes))
     named = [f"{name} {score:.3f}" for name, score in zip(classes, prediction.scores, strict=True)]
     if prediction.is_unknown:
         return asked, "unknown", "", f"nearest: {'  '.join(named)}"
     return asked, classes[0], f"{prediction.scores[0]:.3f}", "  ".join(named[1:])
-
-
-def _visible(name: str) -> str:
-    """Gives a name on one line: what a terminal does not show as it is, is written as Python writes it."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 def _blocks(predictions: Iterable[Prediction]) -> Iterator[list[Prediction]]:

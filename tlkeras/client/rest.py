@@ -86,7 +86,9 @@ class Rest:
 
     def _no_answer(self, reply: _Reply, body: dict | None) -> TlkerasError:
         if body is None:
-            return transport.no_serving(self.address, f"it says {reply.status}, {_shown(reply)}")
+            elsewhere = reply.headers.get("Location")
+            says = f"that it is at {elsewhere}" if elsewhere else _shown(reply)
+            return transport.no_serving(self.address, f"it says {reply.status}, {says}")
         told = _told(reply, body)
         if reply.status == requests.codes.not_found:
             return transport.not_there(self.address, told, self._states())
@@ -123,7 +125,9 @@ class Rest:
         until = time.monotonic() + self._patience.timeout
         # Packed, a few bytes could be a great many.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        # Where a server sends to is for the user to decide.
         how = {"data": data, "headers": headers, "timeout": self._patience.timeout, "stream": True}
+        how["allow_redirects"] = False
         with self._session.request(method, url, **how) as response:
             content = bytearray()
             while part := response.raw.read1(_BLOCK):

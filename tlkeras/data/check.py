@@ -117,7 +117,7 @@ class _Memory:
             content = path.read_bytes()
         except OSError as error:
             return Checked("", f"cannot be read: {error.strerror}")
-        if reason := _before_decoding(content):
+        if reason := _before_decoding(content, _absurd):
             return self._add(key, Checked("", reason))
         return _Small(key, content) if len(content) <= _SMALL else self._add(key, _decoded(content))
 
@@ -148,11 +148,11 @@ def _why_not_there(path: Path, error: OSError | ValueError) -> str:
 
 
 def reason_against(content: bytes) -> str:
-    """Says why the bytes of a file cannot be used as an image; empty where they can."""
-    return _before_decoding(content) or _decoded(content).reason
+    """Says why the bytes of a file cannot be decoded as an image, of whatever size; empty where they can."""
+    return _before_decoding(content, lambda *size: "") or _decoded(content).reason
 
 
-def _before_decoding(content: bytes) -> str:
+def _before_decoding(content: bytes, reason_against_size: Callable[[int, int], str]) -> str:
     """Says why the bytes of a file cannot be an image that is used; empty where they may.
 
     The header is read first, so that a picture of absurd dimensions is never decoded.
@@ -169,7 +169,7 @@ def _before_decoding(content: bytes) -> str:
     except (SyntaxError, OSError, ValueError) as error:
         # Two letters make no BMP: many a text begins with them.
         return "not an image" if kind == "BMP" else _damaged(kind, content, error)
-    if reason := _absurd(*image.size):
+    if reason := reason_against_size(*image.size):
         return reason
     if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or not formats.is_plain_bmp(content)):
         return "BMP with a palette or compression, which TensorFlow misreads: convert it to PNG"

@@ -14,8 +14,8 @@ _SCREEN, _DESCRIPTOR = 13, 10
 _MOST_EXTENSIONS = 64
 # Blocks that are passed in one turn of a loop, whose turns take longer than what is in them.
 _STRIDE = 8
-# Blocks are of 255 bytes, as a rule. Where so many turns found less than so many bytes for each block, they are there to
-# waste time. A text that stands in a file as if it were blocks, as XMP does, gives as many as its spaces: 32.
+# Blocks are of 255 bytes, as a rule. Where so many turns found less than so many bytes for each block, they are to take
+# time. A text that stands in a file as if it were blocks, as XMP does, gives as many as its spaces: 32.
 _FREE_TURNS, _LEAST_BYTES = 32, 32
 
 
@@ -69,7 +69,7 @@ def _colours(flags: tf.Tensor) -> tf.Tensor:
 def _behind_blocks(values: tf.Tensor, start: tf.Tensor) -> tf.Tensor:
     """Finds the end of a row of blocks, each of which begins with its length; one of length 0 is the last.
 
-    Gives 0, where neither an extension nor an image begins, for blocks that waste time.
+    Gives 0, where neither an extension nor an image begins, for blocks that are there to take time.
     """
     size = tf.size(values) - 1
     start = tf.minimum(start, size)

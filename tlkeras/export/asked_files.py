@@ -43,7 +43,7 @@ def check(files: Sequence[Path], about: About, python: Ask, native: Ask | None) 
     """Asks `serving_default` for the files in batches, and names those that are not answered.
 
     Raises:
-        TlkerasError: Python and C answer differently, or one refuses a batch.
+        TlkerasError: Python and C answer differently, one refuses a batch, or no file is answered.
     """
     unanswered: dict[Path, str] = {}
     difference, count = 0.0, 0
@@ -63,6 +63,8 @@ def check(files: Sequence[Path], about: About, python: Ask, native: Ask | None) 
     named = [f"{file} ({why})" for file, why in itertools.islice(unanswered.items(), _NAMED)]
     if len(unanswered) > _NAMED:
         named.append(f"{len(unanswered) - _NAMED} others")
+    if not count:
+        raise TlkerasError(f"no file is answered: {', '.join(named)}")
     return "; not answered: ".join([f"{count} answered {compared}", *([", ".join(named)] if named else [])])
 
 

@@ -166,12 +166,7 @@ def check_layout(export: Path, about: About) -> str:
         missing.append("variables/variables.data-*")
     if missing:
         raise TlkerasError(f"missing: {', '.join(missing)}")
-    labels = (export / LABELS).read_text("utf-8", "replace").split("\n")
-    expected = [" ".join(name.splitlines()) for name in about.classes]
-    if labels != [*expected, ""]:
-        at = next((i for i, pair in enumerate(zip(labels, expected, strict=False)) if pair[0] != pair[1]), None)
-        what = f"{labels[at]!r} on line {at + 1}, {expected[at]!r}" if at is not None else f"{len(labels) - 1} lines"
-        raise TlkerasError(f"{LABELS} has {what}{'' if at is None else ' in model.json'}; {len(expected)} classes")
+    check_labels(export, about)
     if (export / _FINGERPRINT).is_file():
         try:
             FingerprintDef.FromString((export / _FINGERPRINT).read_bytes())
@@ -179,6 +174,23 @@ def check_layout(export: Path, about: About) -> str:
             raise TlkerasError(f"{_FINGERPRINT} is damaged: it cannot be parsed") from error
     size = sum(path.stat().st_size for path in export.rglob("*") if path.is_file())
     return f"{len(about.classes)} classes, {size / 1e6:.1f} MB"
+
+
+def check_labels(export: Path, about: About) -> None:
+    """Compares the labels with the classes.
+
+    Raises:
+        TlkerasError: They differ, or cannot be read.
+    """
+    try:
+        labels = (export / LABELS).read_text("utf-8", "replace").split("\n")
+    except OSError as error:
+        raise TlkerasError(f"{LABELS} cannot be read: {error.strerror}") from error
+    expected = [" ".join(name.splitlines()) for name in about.classes]
+    if labels != [*expected, ""]:
+        at = next((i for i, pair in enumerate(zip(labels, expected, strict=False)) if pair[0] != pair[1]), None)
+        what = f"{labels[at]!r} on line {at + 1}, {expected[at]!r}" if at is not None else f"{len(labels) - 1} lines"
+        raise TlkerasError(f"{LABELS} has {what}{'' if at is None else ' in model.json'}; {len(expected)} classes")
 
 
 def check_signatures(graph: MetaGraphDef, about: About) -> str:

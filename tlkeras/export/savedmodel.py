@@ -123,13 +123,16 @@ def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], s
 
 def _describe(model: keras.Model, compared: parity.Parity, settings: Settings, metadata: dict | None) -> dict:
     preprocess = model.get_layer("preprocess")
-    is_text = preprocess.card.get("task") == "text"
+    is_text = takes_texts(model)
+    serving = {"top_k": TOP_K, **dataclasses.asdict(settings)}
+    if is_text:
+        del serving["max_pixels"]
     return {
         "task": "text" if is_text else "image",
         "classes": model.get_layer("logits").classes,
         "image_size": None if is_text else list(model.input_shape[1:3]),
         "needs": sorted({layer.needs for layer in model.layers if hasattr(layer, "needs")}),
-        "serving": {"top_k": TOP_K, **dataclasses.asdict(settings)},
+        "serving": serving,
         "card": preprocess.card,
         "recipe": preprocess.recipe,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
