@@ -126,9 +126,8 @@ class Rest:
         # Packed, a few bytes could be a great many.
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         # Where a server sends to is for the user to decide.
-        how = {"data": data, "headers": headers, "timeout": self._patience.timeout, "stream": True}
-        how["allow_redirects"] = False
-        with self._session.request(method, url, **how) as response:
+        how = {"timeout": self._patience.timeout, "stream": True, "allow_redirects": False}
+        with self._session.request(method, url, data=data, headers=headers, **how) as response:
             content = bytearray()
             while part := response.raw.read1(_BLOCK):
                 content += part
