@@ -10,9 +10,11 @@ from PIL import Image
 
 from tlkeras.export import golden, warmup
 from tlkeras.export.contract import MODEL_JSON
+from tlkeras.unknown import Threshold
 
 CLASSES = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
 # Half of the requests cannot be decoded.
+UNKNOWN = Threshold("max-softmax", 0.3, 0.05)
 IMAGES = [b"no image", *(np.full((4, 6, 3), i * 40, np.uint8) for i in range(4))]
 
 
@@ -27,18 +29,20 @@ def write(folder: Path) -> Path:
     write_graph(folder)
     requests = [image if isinstance(image, bytes) else bmp(image) for image in IMAGES]
     means = np.array([np.zeros(3) if isinstance(image, bytes) else image.mean((0, 1)) for image in IMAGES])
-    probabilities = tf.nn.softmax(means.astype("float32") / 255 @ _kernel(), -1).numpy()
+    features = means.astype("float32") / 255
     errors = ["no image" if isinstance(image, bytes) else "" for image in IMAGES]
-    about = {"classes": CLASSES, "image_size": [8, 8], "needs": [], "serving": {"top_k": 5, "max_pixels": 1000}}
-    about |= {"task": "image", "card": {}, "metrics": {}, "data": {}, "versions": {}, "created": "today"}
+    about = {"classes": CLASSES, "image_size": [8, 8], "needs": [], "task": "image"}
+    about |= {"serving": {"top_k": 5, "max_pixels": 1000, "temperature": 1.0, "unknown": vars(UNKNOWN)}, "card": {}}
+    about |= {"metrics": {}, "data": {}, "versions": dict.fromkeys(("tlkeras", "keras", "tensorflow"), "1")}
+    about |= {"created": "2026-11-29T09:00:00+00:00"}
     (folder / MODEL_JSON).parent.mkdir()
     (folder / MODEL_JSON).write_text(json.dumps(about))
-    golden.write(folder, requests, probabilities, means.astype("float32") / 255, errors, CLASSES, 5, False)
+    golden.write(folder, requests, features @ _kernel(), features, errors, CLASSES, 5, False, unknown=UNKNOWN)
     warmup.write(folder, requests[1], False, (8, 8))
     return folder
 
 
-def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
+def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0, threshold: float = UNKNOWN.threshold) -> None:
     """Writes the graph and the labels, over those that are there."""
     saved = tf.Module()
     saved.kernel = tf.Variable(_kernel())
@@ -50,11 +54,16 @@ def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
     def mean_of(image):
         return tf.reduce_mean(tf.cast(image, tf.float32), [0, 1]) / 255
 
+    def pixels_of_png(one):
+        sides = tf.io.decode_raw(tf.strings.substr(one, 16, 8), tf.int32, little_endian=False)
+        return tf.reduce_prod(sides)
+
     def read(one):
         is_bmp = tf.strings.substr(one, 0, 2) == "BM"
         mean = tf.cond(is_bmp, lambda: mean_of(tf.io.decode_bmp(one, 3)), lambda: tf.zeros([3]))
         is_png = tf.strings.substr(one, 0, 4) == b"\x89PNG"
-        reason = tf.where(is_png, "more than the 1,000 pixels of a BMP", "no image")
+        is_large = tf.cond(is_png, lambda: pixels_of_png(one) > 1000, lambda: tf.constant(False))
+        reason = tf.where(is_large, "more than the 1,000 pixels of a BMP", "no image")
         return mean, tf.where(is_bmp, "", reason)
 
     def read_all(images):
@@ -65,11 +74,13 @@ def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
         scores, places = tf.math.top_k(tf.nn.softmax(means @ saved.kernel + saved.bias), 5)
         good = errors[:, tf.newaxis] == ""
         names = tf.gather(tf.constant(classes), places)
-        return {"classes": tf.where(good, names, ""), "scores": tf.where(good, scores, 0.0)}
+        answer = {"classes": tf.where(good, names, ""), "scores": tf.where(good, scores, 0.0)}
+        return answer, {"is_unknown": ~good[:, 0] | (scores[:, 0] < threshold)}
 
     def serving_default(image_bytes):
         means, errors = read_all(image_bytes)
-        return best(means, errors) | {"error": errors}
+        answer, unknown = best(means, errors)
+        return answer | unknown | {"error": errors}
 
     def probabilities(image_bytes):
         means, errors = read_all(image_bytes)
@@ -78,11 +89,12 @@ def write_graph(folder: Path, classes=CLASSES, bias: float = 0.0) -> None:
 
     def classify(inputs):
         feature = tf.io.FixedLenFeature([], tf.string, default_value="")
-        return best(*read_all(tf.io.parse_example(inputs, {"image_bytes": feature})["image_bytes"]))
+        return best(*read_all(tf.io.parse_example(inputs, {"image_bytes": feature})["image_bytes"]))[0]
 
     def pixels(pixels):
         means = tf.reduce_mean(tf.cast(pixels, tf.float32), [1, 2]) / 255
-        return best(means, tf.fill(tf.shape(means)[:1], ""))
+        answer, unknown = best(means, tf.fill(tf.shape(means)[:1], ""))
+        return answer | unknown
 
     strings = tf.TensorSpec([None], tf.string)
     functions = {

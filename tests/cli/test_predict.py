@@ -61,9 +61,10 @@ def test_a_list_on_standard_input_is_answered_as_it_comes(telling, photos):
     ]
 
 
-def test_a_reader_that_has_gone_is_no_fault_of_ours(telling, photos):
+@pytest.mark.parametrize("form", ["--json", "--csv", ""])
+def test_a_reader_that_has_gone_is_no_fault_of_ours(telling, photos, form):
     files = " ".join(map(str, photos * 100))
-    script = f"{' '.join(map(shlex.quote, PROGRAM))} {telling} {files} --json | head -1; exit ${{PIPESTATUS[0]}}"
+    script = f"{' '.join(map(shlex.quote, PROGRAM))} {telling} {files} {form} | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (141, "", 1)
 

@@ -50,7 +50,18 @@ def test_metadata_that_are_none_are_no_fault_of_ours(junk):
 
 
 @pytest.mark.parametrize(
-    ("classes", "scores"), [([], []), (["a"], [10**400]), (["a"], [float("nan")]), (["a"], ["1"]), ([1], [1])]
+    ("classes", "scores"),
+    [
+        ([], []),
+        (["a"], [10**400]),
+        (["a"], [float("nan")]),
+        (["a"], ["1"]),
+        ([1], [1]),
+        (["a"], [True]),
+        (["a"], [7.5]),
+        (["a"], [-0.1]),
+    ]
+    + [(["a", "b"], [0.2, 0.8])],
 )
 def test_a_row_that_is_none_is_no_fault_of_ours(classes, scores):
     layout = Layout("text", 3, has_error=False, has_unknown=False)

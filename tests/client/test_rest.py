@@ -85,6 +85,34 @@ def test_an_answer_that_trickles_in_is_not_waited_for(stranger, photos):
         client.predict(stranger(trickle()), photos, patience=client.Patience(timeout=0.5, tries=1))
 
 
+@pytest.mark.parametrize("line", [b"X-A: a\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_headers_that_trickle_in_are_not_waited_for(stranger, photos, line):
+    def trickle():
+        yield b"HTTP/1.1 200 OK\r\n" if line.startswith(b"X") else b""
+        for _ in range(90):
+            time.sleep(0.1)
+            yield line
+
+    with pytest.raises(TryAgain, match=r"within 0\.5 s, tried 1 times"):
+        client.predict(stranger(trickle()), photos, patience=client.Patience(timeout=0.5, tries=1))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "message"),
+    [
+        (b"X: " + b"x" * 70_000, TlkerasError, "what it says is no HTTP"),
+        (b"X: x\r\n" * 200, TlkerasError, "what it says is no HTTP"),
+        (b"Content-Length: 100\r\n\r\n{}", TryAgain, "its answer broke off; tried 1 times"),
+        (b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", TryAgain, "its answer broke off"),
+    ],
+)
+def test_what_is_no_answer_is_not_taken_for_no_server(stranger, photos, answer, kind, message):
+    address = stranger([b"HTTP/1.1 200 OK\r\n" + answer, b"\r\n\r\n"][: 1 + (kind is not TryAgain)])
+    with pytest.raises(TlkerasError, match=message) as told:
+        client.predict(address, photos, patience=client.Patience(timeout=5, tries=1))
+    assert type(told.value) is kind
+
+
 def test_who_sends_elsewhere_is_not_followed(stranger, photos):
     moved = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/login\r\nContent-Length: 0\r\n\r\n"
     with pytest.raises(TlkerasError, match=r"it says 302, that it is at http://127\.0\.0\.1:1/login"):

@@ -31,6 +31,12 @@ def test_what_is_not_there_is_told(tmp_path, task, message):
         unlabelled(tmp_path / "none", task)
 
 
+def test_a_file_that_is_none_of_texts_is_told(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\n a line \n\0\n")
+    with pytest.raises(TlkerasError, match=r"photo\.jpg is no file of texts: it has a NUL byte"):
+        unlabelled(tmp_path / "photo.jpg", "text")
+
+
 def test_a_folder_of_nothing_is_told(tmp_path):
     with pytest.raises(TlkerasError, match=r"no images in .* that can be used"):
         unlabelled(tmp_path, "image")

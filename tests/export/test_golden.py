@@ -7,12 +7,13 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tlkeras.errors import TlkerasError
 from tlkeras.export import golden, warmup
 from tlkeras.export.messages import signature_of
+from tlkeras.unknown import Threshold
 
 
 def written(folder, **changes):
     values = {
         "requests": [b"\xff\x00", b"bad"],
-        "probabilities": np.array([[0.1, 0.7, 0.2], [0, 0, 0]], np.float32),
+        "logits": np.log(np.array([[0.1, 0.7, 0.2], [1, 2, 3]], np.float32)),
         "features": np.array([[1.5, -2], [0, 0]], np.float32),
         "errors": ["", "no image"],
         "classes": ["a", "b", "c"],
@@ -24,14 +25,17 @@ def written(folder, **changes):
 
 
 def test_what_is_written_is_read(tmp_path):
-    written(tmp_path, is_unknown=np.array([False, True]))
+    written(tmp_path, unknown=Threshold("max-softmax", 0.6, 0.05))
     found = golden.read(tmp_path)
     assert found.requests == [b"\xff\x00", b"bad"] and not found.is_text
     assert found.classes == [["b", "c"], ["", ""]] and found.errors == ["", "no image"]
     assert found.is_unknown.tolist() == [False, True]
-    np.testing.assert_array_equal(found.scores, np.array([[0.7, 0.2], [0, 0]], np.float32))
+    np.testing.assert_allclose(found.scores, [[0.7, 0.2], [0, 0]], rtol=1e-6)
+    np.testing.assert_array_equal(found.logits, np.log(np.array([[0.1, 0.7, 0.2], [1, 1, 1]], np.float32)))
     np.testing.assert_array_equal(found.features, np.array([[1.5, -2], [0, 0]], np.float32))
-    np.testing.assert_array_equal(found.probabilities, np.array([[0.1, 0.7, 0.2], [0, 0, 0]], np.float32))
+    np.testing.assert_allclose(found.probabilities, [[0.1, 0.7, 0.2], [0, 0, 0]], rtol=1e-6)
+    written(tmp_path, unknown=Threshold("max-softmax", 0.6, 0.05), temperature=3.0)
+    assert golden.read(tmp_path).is_unknown.tolist() == [True, True]
 
 
 def test_texts_are_plain_in_the_file(tmp_path):
@@ -47,8 +51,8 @@ def test_texts_are_plain_in_the_file(tmp_path):
         ("0.0001", "-1", "a tolerance of -1"),
         ("0.0001", "1", "a tolerance of 1"),
         ('"/wA="', '"/w"', "not base64"),
-        ("0.699999988", '"x"', "could not convert"),
-        ("0.699999988", "NaN", "are not numbers"),
+        ("-0.356674939", '"x"', "could not convert"),
+        ("-0.356674939", "NaN", "are not numbers"),
         ('"features"', '"f"', "'features' is missing"),
         ('"no image"', "3", "3 is no text"),
         ('"error": ""', '"error": "bad"', "no request that the model answered"),

@@ -1,4 +1,6 @@
+import io
 import json
+import math
 import resource
 import tempfile
 from pathlib import Path
@@ -7,8 +9,10 @@ import keras
 import numpy as np
 import pytest
 from helpers import CLASSES, make_tiny_model
+from PIL import ExifTags, Image
 
-from tlkeras import versions
+from tlkeras import unknown, versions
+from tlkeras.data.images import ENOUGH
 from tlkeras.errors import TlkerasError
 from tlkeras.export import golden, parity, savedmodel, warmup
 from tlkeras.metrics import softmax
@@ -40,10 +44,29 @@ def test_the_graph_names_no_folder_of_this_machine(exported):
 
 def test_a_proof_and_a_warm_up_lie_beside_the_graph(exported, tiny_model):
     asked = golden.read(exported.path)
-    assert [bool(error) for error in asked.errors] == [False] * 7 + [True]
-    expected = softmax(parity.logits_of(tiny_model, asked.requests[:7]))
-    np.testing.assert_allclose(asked.probabilities[:7], expected, atol=1e-6)
+    assert [bool(error) for error in asked.errors] == [False] * 13 + [True]
+    expected = softmax(parity.logits_of(tiny_model, asked.requests[:12]))
+    np.testing.assert_allclose(asked.probabilities[:12], expected, atol=1e-6)
     assert len(list(warmup.read(exported.path))) == 7
+
+
+def test_each_way_to_decode_is_proven(exported):
+    pictures = [Image.open(io.BytesIO(request)) for request in golden.read(exported.path).requests[7:-1]]
+    assert [picture.format for picture in pictures] == ["PNG", "GIF", "BMP", "JPEG", "JPEG", "JPEG"]
+    assert pictures[0].mode == "RGBA" and pictures[3].getexif()[ExifTags.Base.Orientation] == 6
+    assert min(pictures[4].size) == 2 * ENOUGH * 32
+    with pytest.raises(OSError, match="truncated"):
+        pictures[5].load()
+
+
+def test_one_is_unknown_and_one_is_not(tiny_model, photos, tmp_path):
+    scores = np.sort(unknown.scores(parity.logits_of(tiny_model, [p.read_bytes() for p in photos]), "energy"))
+    told = unknown.Threshold("energy", float(scores[:2].mean()), 0.05)
+    settings = savedmodel.Settings(unknown=told, max_pixels=5000)
+    made = savedmodel.export(tiny_model, tmp_path, photos * 9, settings=settings)
+    found = golden.read(made.path)
+    assert {*found.is_unknown[:-6]} == {True, False}
+    assert all(math.prod(Image.open(io.BytesIO(request)).size) <= 5000 for request in found.requests[:-1])
 
 
 def test_every_check_of_an_export_is_made(exported):

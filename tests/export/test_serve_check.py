@@ -14,6 +14,7 @@ from tlkeras.export import golden, warmup
 from tlkeras.export.checks import FAILED, OK, SKIPPED, Check, ServeCheckError, require
 from tlkeras.export.contract import LABELS, MODEL_JSON
 from tlkeras.export.serve_check import find_version, serve_check
+from tlkeras.unknown import Threshold
 
 
 def outcomes(export, *files, latency=False) -> dict[str, Check]:
@@ -96,7 +97,7 @@ def edited(name, change):
 def model_says(key, value):
     def change(content):
         found = json.loads(content)
-        inner = found["serving"] if key in ("max_pixels", "temperature") else found
+        inner = found["serving"] if key in ("max_pixels", "temperature", "unknown") else found
         inner[key] = value
         return json.dumps(found).encode()
 
@@ -110,6 +111,12 @@ def golden_says(key, value):
         return json.dumps(found).encode()
 
     return edited(golden.FILE, change)
+
+
+def without_bad(export):
+    path = export / golden.FILE
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps(found | {"requests": found["requests"][1:], "answers": found["answers"][1:]}))
 
 
 def asked_for_a_bomb(export):
@@ -144,6 +151,16 @@ SABOTAGE = {
     "the card": (model_says("card", "x"), {"layout"}),
     "the size": (model_says("image_size", [0, 0]), {"layout"}),
     "the temperature": (model_says("temperature", "x"), {"layout"}),
+    "another temperature": (model_says("temperature", 3.0), {"golden requests"}),
+    "a temperature that is none": (model_says("temperature", True), {"layout"}),
+    "the threshold": (saved_with(threshold=-1.0), {"python, batch 1", "C runtime, batch 1"}),
+    "another threshold": (model_says("unknown", {"score": "max-softmax", "threshold": 9}), {"layout"}),
+    "a threshold of model.json": (model_says("unknown", vars(Threshold("max-softmax", 9, 0.1))), {"golden requests"}),
+    "no undecodable request": (without_bad, {"golden requests"}),
+    "the time": (model_says("created", "soon"), {"layout"}),
+    "the versions": (model_says("versions", {}), {"layout"}),
+    "no max_pixels": (model_says("max_pixels", None), {"layout"}),
+    "higher max_pixels": (model_says("max_pixels", 1001), {"python, max_pixels", "C runtime, max_pixels"}),
     "max_pixels": (model_says("max_pixels", 999), {"python, max_pixels", "C runtime, max_pixels"}),
     "the metrics": (edited(MODEL_JSON, lambda content: content.replace(b'"metrics"', b'"m"')), {"layout"}),
     "fingerprint.pb": (edited("fingerprint.pb", lambda content: content[:-1]), {"layout"}),

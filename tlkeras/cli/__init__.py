@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except SystemExit as left:
-        # Whoever read the output has gone, as `| head` does: click then leaves with 1, and with other streams.
-        if left.code == 1 and sys.stdout is not stdout:
+        # Whoever read the output has gone, as `| head` does: click then leaves with 1 and other streams, rich with 1.
+        if left.code == 1 and (sys.stdout is not stdout or isinstance(left.__context__, BrokenPipeError)):
             sys.exit(_BROKEN_PIPE)
         raise
     except (TlkerasError, OSError) as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from tlkeras import consoles
-from tlkeras.cli import quiet
+from tlkeras.cli import kinds, quiet
 
 
 @click.command("evaluate", short_help="Judge the model of a run on its test part, or on other data.")
-@click.argument("run")
-@click.argument("data", required=False)
+@click.argument("run", type=kinds.PLACE)
+@click.argument("data", required=False, type=kinds.PLACE)
 @click.option("--path-column", metavar="TEXT", help="Column of a CSV that holds the image's path.")
 @click.option("--text-column", metavar="TEXT", help="Column of a table that holds the text.")
 @click.option("--label-column", metavar="TEXT", help="Column of a table that holds the class.")

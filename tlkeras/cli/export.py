@@ -7,7 +7,7 @@ from collections.abc import Collection
 import click
 
 from tlkeras import consoles
-from tlkeras.cli import numbers, quiet
+from tlkeras.cli import kinds, quiet
 
 # Those of tlkeras.export, which is not loaded before it is clear what is wanted.
 FORMATS = ("savedmodel", "tflite", "onnx", "keras")
@@ -15,7 +15,7 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 
 
 @click.command("export", short_help="Write the next numbered SavedModel of a run, or a file for other runtimes.")
-@click.argument("run")
+@click.argument("run", type=kinds.PLACE)
 @click.option("--calibrate", is_flag=True, help="Make scores as high as they are often right, by the validation part.")
 @click.option(
     "--unknown",
@@ -24,7 +24,7 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 )
 @click.option(
     "--false-alarm-rate",
-    type=numbers.FloatRange(0, 1, min_open=True, max_open=True),
+    type=kinds.FloatRange(0, 1, min_open=True, max_open=True),
     metavar="SHARE",
     help="With --unknown: share of the validation part that is taken for unknown: 0.05 where not given.",
 )
@@ -49,14 +49,14 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 )
 @click.option(
     "--sparsity",
-    type=numbers.FloatRange(0, 1, max_open=True),
+    type=kinds.FloatRange(0, 1, max_open=True),
     default=0.0,
     metavar="SHARE",
     help="Share of the weights to prune first, 0 to below 1.",
 )
 @click.option(
     "--max-drop",
-    type=numbers.FloatRange(0, 1),
+    type=kinds.FloatRange(0, 1),
     metavar="SHARE",
     help="Accuracy that quantizing and pruning may cost: 0.01 where not given.",
 )

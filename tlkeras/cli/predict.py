@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import click
 
 from tlkeras import consoles
-from tlkeras.cli import numbers
+from tlkeras.cli import kinds
 from tlkeras.errors import TlkerasError
 
 _STDIN = 0
 
 
 @click.command("predict", short_help="Name the classes of image files or texts.")
-@click.argument("arguments", nargs=-1, metavar="RUN_OR_EXPORT FILES...")
+@click.argument("arguments", nargs=-1, type=kinds.PLACE, metavar="RUN_OR_EXPORT FILES...")
 @click.option("--text", "texts", metavar="TEXT", multiple=True, help="A text itself; may be given again.")
 @click.option("--top-k", default=3, show_default=True, type=click.IntRange(1), help="Classes to name for each file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
@@ -26,7 +26,7 @@ _STDIN = 0
 @click.option(
     "--timeout",
     metavar="SECONDS",
-    type=numbers.FloatRange(0, 86_400, min_open=True),
+    type=kinds.FloatRange(0, 86_400, min_open=True),
     help="With --server: how long to wait for an answer, 30 where not given.",
 )
 def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeout):

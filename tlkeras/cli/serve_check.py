@@ -7,12 +7,12 @@ import collections
 import click
 
 from tlkeras import consoles
-from tlkeras.cli import quiet
+from tlkeras.cli import kinds, quiet
 
 
 @click.command("serve-check", short_help="Prove that an export serves.")
-@click.argument("export")
-@click.argument("files", nargs=-1)
+@click.argument("export", type=kinds.PLACE)
+@click.argument("files", nargs=-1, type=kinds.PLACE)
 def command(export, files):
     """Check EXPORT: a version, the folder of the versions (the newest) or a run.
 

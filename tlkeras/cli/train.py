@@ -10,7 +10,7 @@ import click
 
 from tlkeras import consoles, sizes, zoo
 from tlkeras import spec as specs
-from tlkeras.cli import numbers, quiet
+from tlkeras.cli import kinds, quiet
 from tlkeras.errors import TlkerasError
 
 # What an option means when it is given without a value.
@@ -50,7 +50,7 @@ def _setting_options(command):
 
 
 @click.command("train", short_help="Train a head on a backbone, fine-tune, evaluate and export.")
-@click.argument("data", required=False)
+@click.argument("data", required=False, type=kinds.PLACE)
 @click.option("--data", "named_data", metavar="DATA", help="The same as the argument DATA.")
 @click.option("--output", metavar="RUN", help="Run folder to write.")
 @_setting_options
@@ -67,7 +67,7 @@ def _setting_options(command):
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="How many workers Ray starts.")
 @click.option(
     "--cluster-timeout",
-    type=numbers.FloatRange(min=0, min_open=True),
+    type=kinds.FloatRange(min=0, min_open=True),
     default=300.0,
     metavar="SECONDS",
     help="How long workers wait for each other at the start.  [default: 300]",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
 from tlkeras.client.address import Address
@@ -13,6 +12,8 @@ from tlkeras.predictions import Answer
 
 _DEFAULT = "serving_default"
 _NEEDED = {"classes": "DT_STRING", "scores": "DT_FLOAT"}
+# By as much a probability may be above 1.
+_ROUNDING = 1e-4
 _KNOWN = {**_NEEDED, "error": "DT_STRING", "is_unknown": "DT_BOOL"}
 
 
@@ -80,8 +81,8 @@ def answers(outputs: Mapping[str, list], count: int, layout: Layout, top_k: int,
     for classes, scores, error, is_unknown in zip(*rows.values(), strict=True):
         if not (classes and _all(classes, str) and _all(scores, (int, float)) and len(classes) == len(scores)):
             raise unfit(address, f"classes and scores of a row are {classes} and {scores}")
-        if not all(map(_is_finite, scores)):
-            raise unfit(address, f"the scores of a row are {scores}, which are no numbers")
+        if not all(map(_is_probability, scores)) or sorted(scores, reverse=True) != scores:
+            raise unfit(address, f"the scores of a row are {scores}, not probabilities, the best first")
         if not isinstance(error, str) or not (is_unknown is None or isinstance(is_unknown, bool)):
             raise unfit(address, f"error and is_unknown of a row are {error!r} and {is_unknown!r}")
         made.append(Answer(classes[:top_k], [float(score) for score in scores[:top_k]], error, is_unknown))
@@ -92,12 +93,9 @@ def _all(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) for value in values)
 
 
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        # JSON bounds no whole number.
-        return False
+def _is_probability(value: float) -> bool:
+    # Put so that NaN is none.
+    return not isinstance(value, bool) and 0 <= value <= 1 + _ROUNDING
 
 
 def _size(values: object) -> str:

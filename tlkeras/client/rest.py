@@ -6,7 +6,10 @@ Requests are in the column format, with files as base64: https://www.tensorflow.
 from __future__ import annotations
 
 import base64
+import http.client
 import json
+import queue
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -25,6 +28,8 @@ _BUSY = {502, 503, 504}
 _TOO_MANY = 429
 # What TensorFlow Serving says of a request that it cannot answer, and a proxy of one that is too large.
 _REFUSED = {400, 413, _TOO_MANY, 500}
+# Seconds in which what went wrong in time is told.
+_WORDING = 0.5
 # Seconds at most that a server may ask to wait.
 _LONGEST_WAIT = 60.0
 _BLOCK = 2**16
@@ -107,7 +112,7 @@ class Rest:
         while True:
             reply = None
             try:
-                reply = self._receive(method, url, data)
+                reply = self._received(method, url, data)
                 body = _body(reply)
                 is_busy = reply.status in _BUSY or (reply.status == _TOO_MANY and body is None)
                 if not is_busy:
@@ -119,6 +124,25 @@ class Rest:
             if pause is None or not isinstance(failure, transport.TryAgain):
                 raise failure
             time.sleep(max(pause, _asked_to_wait(reply)))
+
+    def _received(self, method: str, url: str, data: bytes | None) -> _Reply:
+        """Waits for an answer, and no longer: a server that sends its headers bit by bit never lets `requests` go."""
+        came: queue.SimpleQueue[_Reply | Exception] = queue.SimpleQueue()
+
+        def receive():
+            try:
+                came.put(self._receive(method, url, data))
+            except Exception as error:
+                came.put(error)
+
+        threading.Thread(target=receive, daemon=True).start()
+        try:
+            found = came.get(timeout=self._patience.timeout + _WORDING)
+        except queue.Empty:
+            raise requests.ReadTimeout from None
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _receive(self, method: str, url: str, data: bytes | None) -> _Reply:
         """Takes an answer as it comes, and no more of it than there may be, in as much time."""
@@ -143,7 +167,10 @@ class Rest:
             return transport.too_slow(self.address, self._patience)
         if isinstance(error, requests.exceptions.SSLError):
             return transport.refused(self.address, f"no safe connection: {causes[-1]}")
-        if any(type(cause).__name__ == "BadStatusLine" for cause in causes):
+        if any(isinstance(cause, http.client.IncompleteRead) for cause in causes):
+            return transport.busy(self.address, "its answer broke off", self._patience.tries)
+        odd = [cause for cause in causes if isinstance(cause, http.client.HTTPException)]
+        if odd and not isinstance(odd[-1], http.client.RemoteDisconnected):
             return transport.no_serving(self.address, "what it says is no HTTP")
         if isinstance(error, (requests.ConnectionError, ProtocolError)):
             why = next(

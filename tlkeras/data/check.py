@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tlkeras.data import formats
+from tlkeras.data import costly, formats
 from tlkeras.data.images import ALL, decode, decode_all
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.files import atomic_write
@@ -171,9 +171,18 @@ def _before_decoding(content: bytes, reason_against_size: Callable[[int, int], s
         return "not an image" if kind == "BMP" else _damaged(kind, content, error)
     if reason := reason_against_size(*image.size):
         return reason
+    if kind == "JPEG" and _has_many_scans(content):
+        return f"in more than {costly.MOST_SCANS} scans, which take a decoder long: save it again"
+    if kind == "PNG" and content.count(b"zTXt") + content.count(b"iTXt") > costly.MOST_TEXTS:
+        return f"more than {costly.MOST_TEXTS} texts, which take a decoder long: save it again"
     if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or not formats.is_plain_bmp(content)):
         return "BMP with a palette or compression, which TensorFlow misreads: convert it to PNG"
     return ""
+
+
+def _has_many_scans(content: bytes) -> bool:
+    # Few files are to be looked at more closely.
+    return content.count(b"\xff\xda") > costly.MOST_SCANS and bool(costly.has_many_scans(content))
 
 
 def _absurd(width: int, height: int) -> str:

@@ -17,7 +17,7 @@ ENOUGH = 2
 # More than any side has.
 ALL = 2**31 - 1
 OTHER, JPEG, PNG, GIF, BMP = range(5)
-_END_OF_IMAGE = b"\xff\xd9"
+END_OF_IMAGE = b"\xff\xd9"
 _STARTS = {JPEG: b"\xff\xd8\xff", PNG: b"\x89PN", GIF: b"GIF8", BMP: b"BM"}
 
 
@@ -141,7 +141,7 @@ def decode_as(
 
 def _decode_jpeg(image_bytes, sides, enough, attempt, recover):
     # The decoder never ends with a file whose last byte is the first of a marker, if it is to recover what is cut off.
-    content = tf.strings.join([image_bytes, _END_OF_IMAGE]) if recover else image_bytes
+    content = tf.strings.join([image_bytes, END_OF_IMAGE]) if recover else image_bytes
 
     def shrunk(ratio):
         def decoder(content):

@@ -27,7 +27,7 @@ def unlabelled(
         Those that can be used, in the order of their names or lines, with the label "".
 
     Raises:
-        TlkerasError: There are none.
+        TlkerasError: There are none, or the file is none of texts.
     """
     what, where = ("images", "folder") if task == "image" else ("texts", "file")
     if not (path.is_dir() if task == "image" else path.is_file()):
@@ -53,4 +53,6 @@ def _images(folder: Path, progress: Progress | None) -> list[tuple[Example, str]
 def _texts(file: Path, progress: Progress | None) -> list[tuple[Example, str]]:
     with file.open(encoding="utf-8", errors="surrogateescape") as opened:
         lines = [line.rstrip("\n") for line in opened]
+    if any("\0" in line for line in lines):
+        raise TlkerasError(f"{file} is no file of texts: it has a NUL byte")
     return texts.check([Example(file, f"{file}:{n}", "", text=line) for n, line in enumerate(lines, 1)], progress)

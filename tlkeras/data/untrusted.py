@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from tlkeras.data import gif, images
+from tlkeras.data import costly, gif, images
 from tlkeras.data.check import MAX_PIXELS
 from tlkeras.data.formats import BMP_HEAD, BMP_MASKS
 
@@ -68,11 +68,21 @@ def _reason_against(kind, image_bytes, sides, max_pixels):
         (tf.reduce_min(sides) < 1, _damaged(kind)),
         (pixels > max_pixels, large),
         ((kind == images.BMP) & _is_misread(image_bytes), "a BMP file with a palette or compression"),
+        (
+            _if(kind == images.JPEG, costly.has_many_scans, image_bytes),
+            f"a JPEG file of over {costly.MOST_SCANS} scans",
+        ),
+        (_if(kind == images.PNG, costly.has_many_texts, image_bytes), f"a PNG file of over {costly.MOST_TEXTS} texts"),
     ]
     found = tf.constant("")
     for applies, reason in reversed(reasons):
         found = tf.where(applies, reason, found)
     return found
+
+
+def _if(applies: tf.Tensor, tells: Callable[[tf.Tensor], tf.Tensor], image_bytes: tf.Tensor) -> tf.Tensor:
+    """Asks a function that is not for files of other kinds."""
+    return tf.cond(applies, lambda: tells(image_bytes), lambda: tf.constant(False))
 
 
 def _damaged(kind):

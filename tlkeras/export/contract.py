@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
+import math
 from pathlib import Path
 
 import tensorflow as tf
@@ -15,6 +17,7 @@ from tensorflow.python.framework import op_def_registry
 
 from tlkeras.data.check import MOST_PIXELS
 from tlkeras.errors import TlkerasError
+from tlkeras.unknown import SCORES, Threshold
 
 MODEL_JSON = "assets.extra/model.json"
 _FINGERPRINT = "fingerprint.pb"
@@ -24,6 +27,7 @@ PREDICT, CLASSIFY = "tensorflow/serving/predict", "tensorflow/serving/classify"
 _OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 # What `model.json` has beside what signatures depend on.
 _DESCRIBED = {"task": str, "card": dict, "metrics": dict, "data": dict, "versions": dict, "created": str}
+_VERSIONS = ("tlkeras", "keras", "tensorflow")
 _LONGEST_SIDE = 10_000
 # What a file asks for is not imported but where it is known.
 _KNOWN_NEEDS = {"tensorflow_text"}
@@ -37,8 +41,9 @@ class About:
     image_size: tuple[int, int] | None
     needs: list[str]
     top_k: int
-    tells_unknown: bool
-    max_pixels: int | None = None
+    temperature: float
+    unknown: Threshold | None
+    max_pixels: int | None
 
     @property
     def is_text(self) -> bool:
@@ -95,23 +100,33 @@ def _about(content: dict) -> About:
         raise ValueError(f"task is {content['task']!r} with an image_size of {size}")
     if content["card"].get("task", "image") != content["task"]:
         raise ValueError(f"task is {content['task']!r}, and {content['card'].get('task', 'image')!r} in the card")
-    temperature, max_pixels = serving.get("temperature", 1.0), serving.get("max_pixels")
-    if not (isinstance(temperature, (int, float)) and temperature > 0):
+    if odd := [name for name in _VERSIONS if not isinstance(content["versions"].get(name), str)]:
+        raise ValueError(f"versions have no {', '.join(odd)}")
+    datetime.datetime.fromisoformat(content["created"])
+    temperature, max_pixels, unknown = serving["temperature"], serving.get("max_pixels"), serving["unknown"]
+    if not (_is_number(temperature) and temperature > 0):
         raise ValueError(f"temperature is {temperature!r}, not a number above 0")
-    if max_pixels is not None and not _is_whole(max_pixels, MOST_PIXELS):
+    if unknown is not None and not (unknown["score"] in SCORES and _is_number(unknown["threshold"])):
+        raise ValueError(f"unknown is {unknown}, not a score and a threshold; scores: {', '.join(SCORES)}")
+    if size is not None and not _is_whole(max_pixels, MOST_PIXELS):
         raise ValueError(f"max_pixels is {max_pixels!r}, not a number of 1 to {MOST_PIXELS:,}")
     if not _is_whole(serving["top_k"], 1000):
         raise ValueError(f"top_k is {serving['top_k']!r}, not a number of 1 to 1,000")
-    if unknown := [name for name in content["needs"] if name not in _KNOWN_NEEDS]:
-        raise ValueError(f"needs {unknown[0]!r}, which is unknown; legal: {', '.join(_KNOWN_NEEDS)}")
+    if strange := [name for name in content["needs"] if name not in _KNOWN_NEEDS]:
+        raise ValueError(f"needs {strange[0]!r}, which is unknown; legal: {', '.join(_KNOWN_NEEDS)}")
     return About(
         classes=classes,
         image_size=None if size is None else (size[0], size[1]),
         needs=list(content["needs"]),
         top_k=min(serving["top_k"], len(classes)),
-        tells_unknown=serving.get("unknown") is not None,
+        temperature=temperature,
+        unknown=None if unknown is None else Threshold(**unknown),
         max_pixels=max_pixels,
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_whole(value: object, most: int) -> bool:
@@ -122,7 +137,7 @@ def signatures(about: About) -> dict[str, Signature]:
     """Lists the signatures that an export must have."""
     strings = {about.takes: (tf.string, [None])}
     best = {"classes": (tf.string, [None, about.top_k]), "scores": (tf.float32, [None, about.top_k])}
-    unknown = {"is_unknown": (tf.bool, [None])} if about.tells_unknown else {}
+    unknown = {"is_unknown": (tf.bool, [None])} if about.unknown else {}
     error = {} if about.is_text else {"error": (tf.string, [None])}
     probabilities = {"probabilities": (tf.float32, [None, len(about.classes)])}
     wanted = {

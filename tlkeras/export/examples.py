@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
-from PIL import Image, ImageOps
+import tensorflow as tf
+from PIL import ExifTags, Image, ImageOps
+
+from tlkeras.data import images
+from tlkeras.data.images import ENOUGH
 
 T = TypeVar("T")
 COUNT = 8
 # Bytes up to which a file travels as it is.
 _SMALL = 50_000
+# The longer side, in pixels, of the odd ones; EXIF's number for a picture that lies on its side.
+_SIDE, _TURNED = 64, 6
 # No image, which has an answer as well.
 BAD = b"this is no image"
 
@@ -22,22 +29,57 @@ def spread(items: Sequence[T], most: int) -> list[T]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def few(strings: Sequence[bytes], image_size: tuple[int, int] | None) -> list[bytes]:
-    """Takes up to 8 files or texts, evenly from the first to the last; large pictures become JPEGs of twice the size.
-
-    Args:
-        strings: Contents of image files that can be decoded, or texts.
-        image_size: (height, width) in pixels that the model takes; None for texts.
-    """
-    chosen = spread(strings, COUNT)
-    return chosen if image_size is None else [_small(content, image_size) for content in chosen]
-
-
-def _small(content: bytes, image_size: tuple[int, int]) -> bytes:
+def small(content: bytes, image_size: tuple[int, int]) -> bytes:
+    """Makes a JPEG of up to twice the size that a model takes, (height, width), of a large image file."""
     if len(content) <= _SMALL:
         return content
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
     picture.thumbnail((2 * image_size[1], 2 * image_size[0]))
-    smaller = io.BytesIO()
-    picture.save(smaller, "JPEG", quality=90)
-    return min(content, smaller.getvalue(), key=len)
+    return min(content, _file(picture, "JPEG", quality=90), key=len)
+
+
+def odd(content: bytes, image_size: tuple[int, int], max_pixels: int) -> list[tuple[bytes, bytes]]:
+    """Makes of one image file others that the graph decodes in ways of their own.
+
+    They are small: a transparent PNG, a GIF, a BMP, a JPEG to be turned, one to be halved while it is decoded, and one
+    that is cut off.
+
+    Args:
+        content: The file.
+        image_size: (height, width) in pixels that the model takes.
+        max_pixels: What has more is left out.
+
+    Returns:
+        Each file, and one that shows the same and that any decoder reads: the same but for what is cut off.
+    """
+    picture = Image.fromarray(images.decode(content, ENOUGH * max(image_size)).numpy())
+    picture.thumbnail((_SIDE, _SIDE))
+    transparent = picture.copy()
+    transparent.putalpha(Image.linear_gradient("L").resize(picture.size))
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = _TURNED
+    side = 2 * ENOUGH * max(image_size)
+    whole = _file(picture, "JPEG", quality=90)
+    made = [
+        _file(transparent, "PNG"),
+        _file(picture, "GIF"),
+        _file(picture, "BMP"),
+        _file(picture, "JPEG", quality=90, exif=turned),
+        _file(picture.resize((side, side)), "JPEG", quality=60),
+    ]
+    pairs = [(one, one) for one in made] + [_cut(whole)]
+    return [(one, shown) for one, shown in pairs if math.prod(Image.open(io.BytesIO(one)).size) <= max_pixels]
+
+
+def _cut(jpeg: bytes) -> tuple[bytes, bytes]:
+    """Cuts a quarter off a JPEG; gives it, and what is left of the picture, the rest grey, as a PNG."""
+    cut = jpeg[: len(jpeg) * 3 // 4]
+    how = {"channels": 3, "dct_method": "INTEGER_ACCURATE", "try_recover_truncated": True}
+    left = tf.io.decode_jpeg(cut + images.END_OF_IMAGE, **how).numpy()
+    return cut, _file(Image.fromarray(left), "PNG")
+
+
+def _file(picture: Image.Image, kind: str, **options) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()

@@ -14,6 +14,8 @@ import numpy as np
 from tlkeras.errors import TlkerasError
 from tlkeras.export.contract import what_is_wrong
 from tlkeras.files import atomic_write
+from tlkeras.metrics import softmax
+from tlkeras.unknown import Threshold
 
 FILE = "assets.extra/golden.json"
 TOLERANCE = 1e-4
@@ -25,7 +27,8 @@ class Golden:
 
     Attributes:
         requests: Image files, or texts in UTF-8.
-        probabilities: float32 `(requests, classes)`; 0 where there is an error.
+        logits: float32 `(requests, classes)`; 0 where there is an error.
+        probabilities: float32, of the same shape: what they are at the temperature; 0 where there is an error.
         features: float32 `(requests, channels)`; 0 where there is an error.
         classes: The best classes of each, best first; empty strings where there is an error.
         scores: float32, of the same shape: theirs.
@@ -36,6 +39,7 @@ class Golden:
     """
 
     requests: list[bytes]
+    logits: np.ndarray
     probabilities: np.ndarray
     features: np.ndarray
     classes: list[list[str]]
@@ -49,33 +53,37 @@ class Golden:
 def write(
     folder: Path,
     requests: Sequence[bytes],
-    probabilities: np.ndarray,
+    logits: np.ndarray,
     features: np.ndarray,
     errors: Sequence[str],
     classes: Sequence[str],
     top_k: int,
     is_text: bool,
-    is_unknown: np.ndarray | None = None,
+    temperature: float = 1.0,
+    unknown: Threshold | None = None,
 ) -> None:
     """Writes what the model said.
 
     Args:
         folder: The version, `EXPORT/N`.
         requests: Image files, or texts in UTF-8.
-        probabilities: `(requests, classes)`; rows with an error count as 0.
+        logits: `(requests, classes)`; rows with an error count as 0.
         features: `(requests, channels)`, likewise.
         errors: One for each request: why it has no answer, or an empty string.
-        classes: The names, in the order of the probabilities.
+        classes: The names, in the order of the logits.
         top_k: How many of them an answer names.
         is_text: Whether the requests are texts.
-        is_unknown: One for each request, where the export says so.
+        temperature: What the logits are divided by.
+        unknown: What tells inputs that are none of the classes, where the export does.
     """
     answers = []
-    rows = np.asarray(probabilities, np.float32), np.asarray(features, np.float32)
-    for row, embedding, error in zip(*rows, errors, strict=True):
+    logits = np.asarray(logits, np.float32)
+    rows = logits, softmax(logits / np.float32(temperature)), np.asarray(features, np.float32)
+    for told, row, embedding, error in zip(*rows, errors, strict=True):
         best = np.argsort(-row, kind="stable")[:top_k]
         answers.append(
             {
+                "logits": _numbers(told * (not error)),
                 "probabilities": _numbers(row * (not error)),
                 "features": _numbers(embedding * (not error)),
                 "classes": ["" if error else classes[i] for i in best],
@@ -83,8 +91,8 @@ def write(
                 "error": error,
             }
         )
-    for answer, unknown in zip(answers, [] if is_unknown is None else is_unknown, strict=False):
-        answer["is_unknown"] = bool(unknown)
+        if unknown:
+            answers[-1]["is_unknown"] = bool(error) or bool(unknown.tell(told[np.newaxis], temperature)[0])
     asked = [
         {"text": request.decode("utf-8", "surrogateescape")}
         if is_text
@@ -126,6 +134,7 @@ def _parsed(content: dict) -> Golden:
     is_unknown = [answer["is_unknown"] for answer in answers] if "is_unknown" in answers[0] else None
     golden = Golden(
         requests=[_request(request, is_text) for request in requests],
+        logits=_matrix([answer["logits"] for answer in answers]),
         probabilities=_matrix([answer["probabilities"] for answer in answers]),
         features=_matrix([answer["features"] for answer in answers]),
         classes=[[_string(name) for name in answer["classes"]] for answer in answers],
@@ -154,7 +163,7 @@ def _request(request: dict, is_text: bool) -> bytes:
 def _matrix(rows: list[list[float]]) -> np.ndarray:
     matrix = np.array(rows, np.float32)
     if matrix.ndim != 2 or not matrix.shape[1] or not np.isfinite(matrix).all():
-        raise ValueError("the probabilities, features or scores are not numbers, as many for each request")
+        raise ValueError("the logits, probabilities, features or scores are not numbers, as many for each request")
     return matrix
 
 

@@ -17,6 +17,7 @@ from tlkeras.export.checks import Skip
 from tlkeras.export.contract import About
 from tlkeras.export.golden import Golden
 from tlkeras.export.messages import classify_log, example_of, predict_log
+from tlkeras.metrics import softmax
 
 Ask = Callable[[PredictionLog], dict[str, np.ndarray]]
 # A batch of decoded pixels is large: more pixels than these go alone.
@@ -32,13 +33,30 @@ def check_golden(golden: Golden, about: About) -> str:
     """
     if golden.is_text != about.is_text or golden.probabilities.shape[1] != len(about.classes):
         raise TlkerasError("its requests are of another model: the input or the number of classes differs")
-    if (golden.is_unknown is not None) != about.tells_unknown or golden.scores.shape[1] != about.top_k:
+    if (golden.is_unknown is not None) != bool(about.unknown) or golden.scores.shape[1] != about.top_k:
         raise TlkerasError("its answers are not those that model.json describes: is_unknown, or the number of classes")
     rows = range(len(golden.requests))
     said = {"classes": np.array([[name.encode("utf-8", "replace") for name in row] for row in golden.classes], object)}
     _compare_best(golden, about, rows, said | {"scores": golden.scores})
+    _check_logits(golden, about)
     failed = sum(map(bool, golden.errors))
-    return f"{len(rows)} requests{f', {failed} of them undecodable' if failed else ''}"
+    if not about.is_text and not failed:
+        raise TlkerasError("none of its requests is undecodable")
+    told = [f"{failed} undecodable"] if failed else []
+    told += [f"{np.count_nonzero(golden.is_unknown) - failed} unknown"] if about.unknown else []
+    return ", ".join([f"{len(rows)} requests", *told])
+
+
+def _check_logits(golden: Golden, about: About) -> None:
+    """Ties what `model.json` says of scores to the answers, as the answers are tied to the graph."""
+    answered = _answered(golden, range(len(golden.requests)))
+    meant = softmax(golden.logits / np.float32(about.temperature)) * answered
+    if not np.abs(meant - golden.probabilities).max() <= golden.tolerance:
+        raise TlkerasError(f"its probabilities are not those of its logits at model.json's {about.temperature:g}")
+    if about.unknown:
+        is_unknown = about.unknown.tell(golden.logits, about.temperature) | ~answered[:, 0]
+        if (is_unknown != golden.is_unknown).any():
+            raise TlkerasError("its is_unknown is not what its logits are by the threshold of model.json")
 
 
 def replay(ask: Ask, golden: Golden, about: About, size: int) -> str:
@@ -69,24 +87,27 @@ def replay_classify(ask: Ask, golden: Golden, about: About) -> str:
     return f"largest difference {_compare_best(golden, about, rows, answer):.1e}"
 
 
-def ask_too_much(ask: Ask, about: About) -> str:
-    """Asks for a picture whose header announces more pixels than `model.json` says are decoded.
+def ask_for_most(ask: Ask, about: About) -> str:
+    """Asks for pictures that have a header alone, of as many pixels as `model.json` says are decoded, and of more.
 
     Raises:
-        TlkerasError: It is not refused with that number.
+        TlkerasError: The first is refused for its size, or the other is not, with that number.
     """
-    if about.max_pixels is None:
-        raise Skip("model.json has no max_pixels")
-    width = min(about.max_pixels + 1, MOST_PIXELS)
-    height = about.max_pixels // width + 1
-    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + width.to_bytes(4) + height.to_bytes(4) + b"\x08" + bytes(8)
-    answer = ask(predict_log("serving_default", {about.takes: [header]}))
+    most = about.max_pixels
+    width = min(most + 1, MOST_PIXELS)
+    sizes = (most, 1), (width, most // width + 1)
+    headers = [
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"".join(side.to_bytes(4) for side in size) + b"\x08" + bytes(8)
+        for size in sizes
+    ]
+    answer = ask(predict_log("serving_default", {about.takes: headers}))
     if "error" not in answer:
         raise TlkerasError("the answer has no error")
-    said = answer["error"][0].decode("utf-8", "replace")
-    if f"{about.max_pixels:,} " not in said:
-        raise TlkerasError(f"{width} x {height} pixels are answered {said!r}; max_pixels is {about.max_pixels:,}")
-    return said
+    said = [error.decode("utf-8", "replace") for error in answer["error"]]
+    for (width, height), error, is_too_large in zip(sizes, said, (False, True), strict=True):
+        if (f"more than the {most:,} " in error) != is_too_large:
+            raise TlkerasError(f"{width} x {height} pixels are answered {error!r}; max_pixels is {most:,}")
+    return said[1]
 
 
 def replay_pixels(ask: Ask, golden: Golden, about: About) -> str:
@@ -117,9 +138,19 @@ def _is_plain(content: bytes, about: About) -> bool:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
     with image:
+        if not _is_small(image.size, about):
+            return False
         is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
         is_read = image.format in ("JPEG", "PNG", "BMP") and image.mode in ("RGB", "L")
-        return is_read and is_upright and "transparency" not in image.info and _is_small(image.size, about)
+        return is_read and is_upright and "transparency" not in image.info and _is_whole(image)
+
+
+def _is_whole(image: Image.Image) -> bool:
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
 
 
 def _is_small(size: tuple[int, int], about: About) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tlkeras
-from tlkeras import versions
+from tlkeras import unknown, versions
 from tlkeras.backbones.text import takes_texts
 from tlkeras.data import untrusted
 from tlkeras.errors import TlkerasError, TlkerasWarning, in_one_line, os_reason
@@ -23,7 +23,6 @@ from tlkeras.export.contract import MODEL_JSON
 from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.export.serving import TOP_K, Serving, Settings
 from tlkeras.files import atomic_write
-from tlkeras.metrics import softmax
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +78,12 @@ def export(
         serving = Serving(model, settings)
         serving.save(aside)
         loaded = PythonRuntime(aside)
-        compared = parity.check(aside, model, check_with, settings.temperature, loaded=loaded)
+        strings = parity.read(check_with, takes_texts(model))
+        logits = parity.logits_of(model, strings)
+        compared = parity.check(aside, model, check_with, settings.temperature, loaded=loaded, logits=logits)
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-        _write_requests(aside, model, parity.read(check_with, takes_texts(model)), settings)
+        _write_requests(aside, model, _chosen(strings, logits, settings), settings)
         checks = serve_check.serve_check(aside, latency=False, python=loaded) if proven else ()
         return compared, serve_check.require(checks)
 
@@ -103,22 +104,30 @@ def _prune(folder: Path, keep: int) -> list[int]:
         return []
 
 
+def _chosen(strings: Sequence[bytes], logits: np.ndarray, settings: Settings) -> list[bytes]:
+    """Takes a few inputs, evenly from the first to the last; one that is unknown and one that is not, if there are."""
+    places = {*examples.spread(range(len(strings)), examples.COUNT)}
+    if settings.unknown:
+        scores = unknown.scores(logits, settings.unknown.score, settings.temperature)
+        places |= {int(np.argmin(scores)), int(np.argmax(scores))}
+    return [strings[place] for place in sorted(places)]
+
+
 def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], settings: Settings) -> None:
     """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none."""
-    is_text = takes_texts(model)
+    is_text, bad = takes_texts(model), []
     image_size = None if is_text else tuple(model.input_shape[1:3])
-    requests = examples.few(strings, image_size)
-    logits, features = parity.logits_of(model, requests), parity.features_of(model, requests)
-    probabilities = softmax(logits / np.float32(settings.temperature))
-    is_unknown = settings.unknown and settings.unknown.tell(logits, settings.temperature)
-    errors = [""] * len(requests)
+    requests = shown = strings if is_text else [examples.small(one, image_size) for one in strings]
     warmup.write(aside, requests[0] if is_text else min(requests, key=len), is_text, image_size)
     if not is_text:
-        requests, errors = [*requests, examples.BAD], [*errors, untrusted.NO_IMAGE]
-        probabilities, features = (np.append(rows, np.zeros_like(rows[:1]), 0) for rows in (probabilities, features))
-        is_unknown = is_unknown if is_unknown is None else np.append(is_unknown, True)
-    classes = model.get_layer("logits").classes
-    golden.write(aside, requests, probabilities, features, errors, classes, TOP_K, is_text, is_unknown)
+        odd = examples.odd(requests[0], image_size, settings.max_pixels)
+        bad = [examples.BAD]
+        requests, shown = [*requests, *(one for one, _ in odd), *bad], [*shown, *(same for _, same in odd)]
+    logits, features = parity.logits_of(model, shown), parity.features_of(model, shown)
+    logits, features = (np.pad(rows, ((0, len(bad)), (0, 0))) for rows in (logits, features))
+    errors = [""] * len(shown) + [untrusted.NO_IMAGE] * len(bad)
+    classes, how = model.get_layer("logits").classes, (settings.temperature, settings.unknown)
+    golden.write(aside, requests, logits, features, errors, classes, TOP_K, is_text, *how)
 
 
 def _describe(model: keras.Model, compared: parity.Parity, settings: Settings, metadata: dict | None) -> dict:

@@ -148,7 +148,7 @@ class _Proof:
         yield made(f"{runtime}, classify", on(replay.replay_classify))
         if self._about and not self._about.is_text:
             yield made(f"{runtime}, pixels", on(replay.replay_pixels))
-            yield made(f"{runtime}, max_pixels", lambda: replay.ask_too_much(ask, self._wanted()[1]))
+            yield made(f"{runtime}, max_pixels", lambda: replay.ask_for_most(ask, self._wanted()[1]))
 
     def _check_files(self, native: NativeProof) -> str:
         python = needed(self._python, "the export in Python")

@@ -1,4 +1,4 @@
-"""Numbers on the command line."""
+"""Kinds of arguments that several commands take."""
 
 from __future__ import annotations
 
@@ -15,3 +15,17 @@ class FloatRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value} is no number.", param, ctx)
         return number
+
+
+class _Place(click.ParamType):
+    """The name of a file or folder; not an empty one, which would mean the folder that one is in."""
+
+    name = "text"
+
+    def convert(self, value, param, ctx):
+        if not value:
+            self.fail("an empty name; give a file or a folder.", param, ctx)
+        return value
+
+
+PLACE = _Place()
