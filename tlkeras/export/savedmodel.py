@@ -115,18 +115,20 @@ def _chosen(strings: Sequence[bytes], logits: np.ndarray, settings: Settings) ->
 
 def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], settings: Settings) -> None:
     """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none."""
-    is_text, bad = takes_texts(model), []
+    is_text, classes = takes_texts(model), model.get_layer("logits").classes
     image_size = None if is_text else tuple(model.input_shape[1:3])
-    requests = shown = strings if is_text else [examples.small(one, image_size) for one in strings]
-    warmup.write(aside, requests[0] if is_text else min(requests, key=len), is_text, image_size)
-    if not is_text:
-        odd = examples.odd(requests[0], image_size, settings.max_pixels)
-        bad = [examples.BAD]
-        requests, shown = [*requests, *(one for one, _ in odd), *bad], [*shown, *(same for _, same in odd)]
+    plain = strings if is_text else [examples.small(one, image_size) for one in strings]
+    warmup.write(aside, plain[0] if is_text else min(plain, key=len), is_text, image_size)
+    # What is asked, and what the model sees of it.
+    asked = [(one, one) for one in plain]
+    asked += [] if is_text else examples.odd(plain[0], image_size, settings.max_pixels)
+    requests, shown = map(list, zip(*asked, strict=True))
     logits, features = parity.logits_of(model, shown), parity.features_of(model, shown)
-    logits, features = (np.pad(rows, ((0, len(bad)), (0, 0))) for rows in (logits, features))
-    errors = [""] * len(shown) + [untrusted.NO_IMAGE] * len(bad)
-    classes, how = model.get_layer("logits").classes, (settings.temperature, settings.unknown)
+    errors = [""] * len(requests)
+    if not is_text:
+        requests, errors = [*requests, examples.BAD], [*errors, untrusted.NO_IMAGE]
+        logits, features = (np.pad(rows, ((0, 1), (0, 0))) for rows in (logits, features))
+    how = settings.temperature, settings.unknown
     golden.write(aside, requests, logits, features, errors, classes, TOP_K, is_text, *how)
 
 
