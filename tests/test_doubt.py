@@ -91,6 +91,20 @@ def test_what_says_little_is_warned_of(recwarn, count, wanted, message):
     assert len(recwarn) == 1
 
 
+def test_nothing_is_chosen_on_the_test_part():
+    drawn_parts = {"val": drawn(2000, 0, 3.0), "test": drawn(2000, 1, 1.0)}
+    parts = {
+        part: [Example(None, f"{part} {i}", CLASSES[label]) for i, label in enumerate(labels)]
+        for part, (_, labels) in drawn_parts.items()
+    }
+    logits = {e.name: row for part in parts for e, row in zip(parts[part], drawn_parts[part][0], strict=True)}
+    data = Data("none", None, CLASSES, {"train": [], **parts})
+    wanted = doubt.Wanted(calibrate=True, unknown="energy", false_alarm_rate=0.2)
+    temperature, threshold, _ = doubt.find(wanted, data, lambda part: np.array([logits[e.name] for e in part]))
+    assert temperature == pytest.approx(3, rel=0.1)
+    assert threshold.threshold == np.quantile(unknown.scores(drawn_parts["val"][0], "energy"), 0.2)
+
+
 def test_figures_are_of_the_test_part(found):
     (temperature, threshold, figures), parts = found
     logits, labels = parts["test"]

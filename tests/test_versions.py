@@ -61,6 +61,16 @@ def test_a_version_loses_its_number_before_it_is_removed(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if not is_leftover(path)] == ["3"]
 
 
+def test_of_a_version_that_is_a_link_the_link_goes(tmp_path):
+    (tmp_path / "kept").mkdir()
+    fill(tmp_path / "kept")
+    (tmp_path / "0").symlink_to("kept")
+    publish(tmp_path, fill)
+    assert prune(tmp_path, 1) == [0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "kept"]
+    assert (tmp_path / "kept" / "saved_model.pb").exists()
+
+
 def test_two_at_once_get_two_numbers(tmp_path):
     both_are_full = threading.Barrier(2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TlkerasError(Exception):
@@ -48,7 +49,8 @@ def os_reason(error: OSError) -> str:
     """Words why a file or folder could not be written, and names what stood in the way."""
     place = error.filename2 or error.filename
     if isinstance(error, (FileExistsError, NotADirectoryError)):
-        return f"{place} is a file where a folder should be"
+        what = "a file" if Path(place).exists() else "a link that leads nowhere"
+        return f"{place} is {what} where a folder should be"
     return f"{error.strerror or error}{f': {place}' if place else ''}"
 
 

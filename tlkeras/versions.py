@@ -63,14 +63,18 @@ def publish(folder: Path, fill: Callable[[Path], T]) -> tuple[Path, T]:
 def prune(folder: Path, keep: int) -> list[int]:
     """Removes all versions in an export folder but the newest `keep`, and gives the numbers of those that it removed.
 
-    A version loses its number before anything of it is removed, so that none is ever seen in part.
+    A version loses its number before anything of it is removed, so that none is ever seen in part. Of one that is a
+    link the link goes, and what it leads to stays.
     """
     removed = []
     with locked(folder, wait=True):
         for version in versions(folder)[:-keep]:
-            doomed = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
-            version.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            if version.is_symlink():
+                version.unlink()
+            else:
+                doomed = Path(tempfile.mkdtemp(dir=folder, prefix=UNFINISHED))
+                version.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
             removed.append(int(version.name))
     return removed
 

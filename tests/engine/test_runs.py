@@ -53,3 +53,10 @@ def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TLKERAS_HOME", str(tmp_path / "run" / "spec.toml"))
     with pytest.raises(TlkerasError, match=r"spec\.toml cannot be written .*: set TLKERAS_HOME"), folder.held():
         pass
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\xff"])
+def test_damaged_metrics_are_told(tmp_path, content):
+    (tmp_path / "metrics.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(TlkerasError, match=r"metrics\.json is damaged; `tlkeras evaluate .*` writes it again"):
+        RunFolder(tmp_path).read_metrics()

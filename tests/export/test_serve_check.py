@@ -153,6 +153,7 @@ SABOTAGE = {
     "the temperature": (model_says("temperature", "x"), {"layout"}),
     "another temperature": (model_says("temperature", 3.0), {"golden requests"}),
     "a temperature that is none": (model_says("temperature", True), {"layout"}),
+    "the errors": (saved_with(tells=False), {"python, batch 1", "C runtime, batch 1"}),
     "the threshold": (saved_with(threshold=-1.0), {"python, batch 1", "C runtime, batch 1"}),
     "another threshold": (model_says("unknown", {"score": "max-softmax", "threshold": 9}), {"layout"}),
     "a threshold of model.json": (model_says("unknown", vars(Threshold("max-softmax", 9, 0.1))), {"golden requests"}),

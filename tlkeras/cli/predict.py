@@ -90,7 +90,7 @@ def _lines() -> Iterator[bytes]:
     Not from `sys.stdin`: Python cannot end while a thread waits in it.
     """
     begun = []
-    while block := os.read(_STDIN, 2**16):
+    while block := _block():
         first, *others = block.split(b"\n")
         begun.append(first)
         for other in others:
@@ -98,3 +98,10 @@ def _lines() -> Iterator[bytes]:
             begun = [other]
     if any(begun):
         yield b"".join(begun)
+
+
+def _block() -> bytes:
+    try:
+        return os.read(_STDIN, 2**16)
+    except OSError as error:
+        raise TlkerasError(f"the list on standard input cannot be read: {error.strerror}") from error

@@ -183,10 +183,12 @@ class RunFolder:
     def read_metrics(self) -> dict:
         """Reads the metrics of the run's own test part; empty where it was not evaluated yet."""
         file = self.metrics_of(None)
-        try:
-            return json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        except ValueError as error:
-            raise TlkerasError(f"{file} is damaged; `tlkeras evaluate {self.path}` writes it again") from error
+        if not file.is_file():
+            return {}
+        with contextlib.suppress(ValueError):
+            if isinstance(metrics := json.loads(file.read_text("utf-8")), dict):
+                return metrics
+        raise TlkerasError(f"{file} is damaged; `tlkeras evaluate {self.path}` writes it again")
 
     def write_history(self, epochs: list[dict]) -> None:
         """Writes one line an epoch, over all phases."""
