@@ -75,6 +75,11 @@ def many_frames(random: Random, good: list[bytes]) -> bytes:
     return b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + b"\0" * 6 + gif_frame(64, 64) * frames + b";"
 
 
+def slow(random: Random, good: list[bytes]) -> bytes:
+    """A file that would take a decoder a minute: a JPEG of empty scans, a PNG of packed texts, a GIF of tiny blocks."""
+    return random.choice((_scans, _texts, _blocks))()
+
+
 def bad_text(random: Random, good: list[bytes]) -> bytes:
     return random.choice((random.randbytes(50), b"\xff\xfe\0\0", b"\0", b"\xed\xa0\x80", b"\xf0\x9f\x98"))
 
@@ -84,18 +89,19 @@ def huge_text(random: Random, good: list[bytes]) -> bytes:
 
 
 OF_IMAGES: dict[Make, float] = {truncated: 4, bits_flipped: 4, head_flipped: 3, noise: 3, empty: 1, huge_head: 3}
-OF_IMAGES |= {bomb: 0.3, many_frames: 0.3}
+OF_IMAGES |= {bomb: 0.3, many_frames: 0.3, slow: 0.3}
 OF_TEXTS: dict[Make, float] = {truncated: 3, bits_flipped: 3, noise: 3, empty: 1, bad_text: 3, huge_text: 0.5}
 
 
-def png(width: int, height: int, content: bytes, bits: int = 8) -> bytes:
-    """A grey PNG of compressed content."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def png(width: int, height: int, content: bytes, bits: int = 8, more: bytes = b"") -> bytes:
+    """A grey PNG of compressed content, with other chunks before it."""
 
     head = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + more + _chunk(b"IDAT", content) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def gif_frame(width: int, height: int) -> bytes:
@@ -110,9 +116,29 @@ def _bomb(side: int) -> bytes:
 
 
 @functools.cache
-def _saved(kind: str) -> bytes:
+def _scans() -> bytes:
+    content = _saved("JPEG", side=7_900, progressive=True)
+    begin = content.rindex(b"\xff\xda")
+    header = content[begin : begin + 2 + int.from_bytes(content[begin + 2 : begin + 4])]
+    return content[:-2] + header * 3_400 + content[-2:]
+
+
+@functools.cache
+def _texts() -> bytes:
+    text = _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(7_900_000), 9))
+    return png(8, 8, zlib.compress(bytes(8 * 9)), more=text * 200)
+
+
+@functools.cache
+def _blocks() -> bytes:
+    comment = b"!\xfe" + b"\x01a" * 2_000_000 + b"\0"
+    return b"GIF89a" + struct.pack("<HHBBB", 64, 64, 0x80, 0, 0) + b"\0" * 6 + comment + gif_frame(64, 64) + b";"
+
+
+@functools.cache
+def _saved(kind: str, side: int = 16, **options) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (16, 16), "teal").save(file, kind)
+    Image.new("RGB", (side, side), "teal").save(file, kind, **options)
     return file.getvalue()
 
 

@@ -173,7 +173,7 @@ def _before_decoding(content: bytes, reason_against_size: Callable[[int, int], s
         return reason
     if kind == "JPEG" and _has_many_scans(content):
         return f"in more than {costly.MOST_SCANS} scans, which take a decoder long: save it again"
-    if kind == "PNG" and content.count(b"zTXt") + content.count(b"iTXt") > costly.MOST_TEXTS:
+    if kind == "PNG" and content.count(b"TXt") > costly.MOST_TEXTS:
         return f"more than {costly.MOST_TEXTS} texts, which take a decoder long: save it again"
     if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or not formats.is_plain_bmp(content)):
         return "BMP with a palette or compression, which TensorFlow misreads: convert it to PNG"
