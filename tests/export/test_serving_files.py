@@ -1,6 +1,7 @@
 import base64
 import http.server
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -109,6 +110,20 @@ def test_the_objects_of_kubernetes_fit_together(version, photo):
     assert f'base_path: "{mounts["export"]}"' in config["data"]["models.config"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/v1/models/flowers"
     assert container["image"] == "tensorflow/serving:2.21.0" and container["image"] in made["docker run"]
+
+
+@pytest.mark.parametrize("name", [b"a\n- b: c", b"\xff", b"\x1b[31m"])
+def test_the_name_of_a_folder_is_no_yaml(version, photo, tmp_path, name):
+    moved = tmp_path / os.fsdecode(name) / "1"
+    moved.parent.mkdir()
+    version.rename(moved)
+    text = serving_files.files(moved, photo, "flowers", LATENCIES)["kubernetes.yaml"]
+    assert [one["kind"] for one in yaml.safe_load_all(text)] == [
+        "PersistentVolumeClaim",
+        "ConfigMap",
+        "Deployment",
+        "Service",
+    ]
 
 
 def test_docker_gets_the_paths_as_they_are(version, photo, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jinja2
 
+from tlkeras import consoles
 from tlkeras.data.dataset import Example
 from tlkeras.errors import TlkerasError
 from tlkeras.export import batching
@@ -62,6 +63,7 @@ def files(version: Path, example: Path | str, name: str, latencies: Mapping[int,
     values = {
         "name": name,
         "folder": folder,
+        "shown": consoles.visible(str(folder)),
         "image": f"tensorflow/serving:{_minor(about['versions']['tensorflow'])}.0",
         "mount": _mount(folder, f"/models/{name}"),
         "flags": _FLAGS,
