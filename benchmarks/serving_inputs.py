@@ -76,8 +76,8 @@ def many_frames(random: Random, good: list[bytes]) -> bytes:
 
 
 def slow(random: Random, good: list[bytes]) -> bytes:
-    """A file that would take a decoder a minute: a JPEG of empty scans, a PNG of packed texts, a GIF of tiny blocks."""
-    return random.choice((_scans, _texts, _blocks))()
+    """A file that would take a decoder a minute, or 2 GB: empty scans, packed texts, tiny blocks, a chunk of no bytes."""
+    return random.choice((_scans, _texts, _blocks, _long_chunk))()
 
 
 def bad_text(random: Random, good: list[bytes]) -> bytes:
@@ -127,6 +127,11 @@ def _scans() -> bytes:
 def _texts() -> bytes:
     text = _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(7_900_000), 9))
     return png(8, 8, zlib.compress(bytes(8 * 9)), more=text * 200)
+
+
+@functools.cache
+def _long_chunk() -> bytes:
+    return png(8, 8, zlib.compress(bytes(8 * 9)), more=struct.pack(">I", 2**31 - 1) + b"tEXt" + bytes(90))
 
 
 @functools.cache

@@ -78,3 +78,24 @@ def test_texts_are_counted():
     assert error_of(png(*many)) == "a PNG file of over 32 texts"
     assert reason_against(png(*many)) == "more than 32 texts, which take a decoder long: save it again"
     assert error_of(png(*[(b"tEXt", b"k\0x")] * 100)) == ""
+
+
+@pytest.mark.parametrize("length", [100, 10_000, 2**31 - 1, 2**32 - 1])
+@pytest.mark.parametrize("at", [33, -12])
+def test_a_chunk_that_is_longer_than_the_file_is_seen(length, at):
+    good = png()
+    bad = good[:at] + length.to_bytes(4) + b"tEXt" + good[at:]
+    assert costly.has_false_length(bad)
+    assert error_of(bad) == "a damaged PNG file" and "PNG" in reason_against(bad)
+
+
+def test_chunks_that_are_many_or_end_early_are_no_reason():
+    for good in (png(*[(b"teSt", b"")] * 500), png((b"teSt", bytes(2000))), png() + b"\xff" * 50):
+        assert not costly.has_false_length(good) and error_of(good) == reason_against(good) == ""
+    assert not costly.has_false_length(png()[:-12])
+    for size in range(45):
+        assert costly.has_false_length(png()[:size]).dtype == tf.bool
+
+
+def test_tiny_chunks_without_number_are_not_walked_through():
+    assert costly.has_false_length(png(*[(b"teSt", b"")] * 20_000))

@@ -173,6 +173,12 @@ def _before_decoding(content: bytes, reason_against_size: Callable[[int, int], s
         return reason
     if kind == "JPEG" and _has_many_scans(content):
         return f"in more than {costly.MOST_SCANS} scans, which take a decoder long: save it again"
+    if kind == "PNG" and bool(costly.has_false_length(content)):
+        return (
+            "truncated PNG"
+            if formats.is_truncated(kind, content)
+            else "damaged PNG: its chunks are too long or too many"
+        )
     if kind == "PNG" and content.count(b"TXt") > costly.MOST_TEXTS:
         return f"more than {costly.MOST_TEXTS} texts, which take a decoder long: save it again"
     if kind == "BMP" and (image.mode not in ("L", "RGB", "RGBA") or not formats.is_plain_bmp(content)):

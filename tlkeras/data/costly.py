@@ -1,12 +1,17 @@
-"""Files that take a decoder long for few bytes, told before they are decoded, with TensorFlow operations.
+"""Files that take a decoder long, or much memory, for few bytes; told before, with TensorFlow operations.
 
-Each scan of a progressive JPEG makes the decoder go through the whole picture, even where there is nothing in it, and
-each compressed text of a PNG is unpacked and thrown away.
+Each scan of a progressive JPEG makes the decoder go through the whole picture, even where there is nothing in it. For
+chunks of a PNG memory is taken and cleared by the length that they announce, even where the file ends, and each
+compressed text is unpacked and thrown away.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
+
+from tlkeras.data import images
 
 # A progressive JPEG has about ten scans; of a picture of 64 million pixels each takes some 20 ms, even an empty one.
 MOST_SCANS = 64
@@ -15,6 +20,26 @@ MOST_TEXTS = 32
 # Markers that are walked through at most; what has more than enough scans has fewer of others.
 _MOST_MARKERS = 512
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
+# Of a PNG: bytes before the first chunk, of the length and the name of one, of these and its checksum.
+_SIGNATURE, _CHUNK_HEAD, _CHUNK = 8, 8, 12
+_IEND = int.from_bytes(b"IEND")
+# Chunks are of thousands of bytes, but for the last of the picture and some small ones. A place before all of them.
+_FREE_CHUNKS, _LEAST_BYTES, _TOO_LONG = 512, 64, -(2**30)
+
+
+def reason_against(kind: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
+    """Says of a file, a scalar string of a kind of `tlkeras.data.images`, if it is such a one; else an empty string."""
+
+    def said(tells: Callable[[tf.Tensor], tf.Tensor], reason: str) -> tf.Tensor:
+        return tf.where(tells(image_bytes), reason, "")
+
+    def png():
+        length = said(has_false_length, "a damaged PNG file")
+        return tf.where(length == "", said(has_many_texts, f"a PNG file of over {MOST_TEXTS} texts"), length)
+
+    readers = {images.JPEG: lambda: said(has_many_scans, f"a JPEG file of over {MOST_SCANS} scans"), images.PNG: png}
+    others = (images.OTHER, images.GIF, images.BMP)
+    return tf.switch_case(kind, readers | dict.fromkeys(others, lambda: tf.constant("")))
 
 
 def has_many_scans(jpeg: tf.Tensor) -> tf.Tensor:
@@ -28,6 +53,25 @@ def has_many_texts(png: tf.Tensor) -> tf.Tensor:
     """Says whether a PNG file, a scalar string, has more than `MOST_TEXTS` texts that may be compressed."""
     # What the names of both chunks end in, zTXt and iTXt, and that of tEXt does not.
     return _count(tf.io.decode_raw(png, tf.uint8), b"TXt") > MOST_TEXTS
+
+
+def has_false_length(png: tf.Tensor) -> tf.Tensor:
+    """Says whether a chunk of a PNG file, a scalar string, is longer than what is left of it, or a great many are tiny.
+
+    PNG Specification, "Chunk layout".
+    """
+    size = tf.strings.length(png)
+
+    def goes_on(at, turns):
+        return (at >= (turns - _FREE_CHUNKS) * _LEAST_BYTES) & (at <= size - _CHUNK_HEAD)
+
+    def step(at, turns):
+        length, name = tf.unstack(tf.io.decode_raw(tf.strings.substr(png, at, _CHUNK_HEAD), tf.int32, False), num=2)
+        fits = (length >= 0) & (length <= size - _CHUNK - at)
+        return tf.where(name == _IEND, size, tf.where(fits, at + _CHUNK + length, _TOO_LONG)), turns + 1
+
+    at, _ = tf.while_loop(goes_on, step, (_SIGNATURE, 0))
+    return at <= size - _CHUNK_HEAD
 
 
 def _count(values: tf.Tensor, pattern: bytes) -> tf.Tensor:

@@ -62,27 +62,19 @@ def _reason_against(kind, image_bytes, sides, max_pixels):
     pixels = tf.reduce_prod(tf.cast(sides, tf.int64))
     width_by_height = tf.strings.join([tf.strings.as_string(sides[1]), " x ", tf.strings.as_string(sides[0])])
     large = tf.strings.join([width_by_height, f" pixels, more than the {max_pixels:,} that are decoded"])
+    said_of_cost = costly.reason_against(kind, image_bytes)
     reasons = [
         (tf.strings.length(image_bytes) == 0, "empty: zero bytes"),
         (kind == images.OTHER, NO_IMAGE),
         (tf.reduce_min(sides) < 1, _damaged(kind)),
         (pixels > max_pixels, large),
         ((kind == images.BMP) & _is_misread(image_bytes), "a BMP file with a palette or compression"),
-        (
-            _if(kind == images.JPEG, costly.has_many_scans, image_bytes),
-            f"a JPEG file of over {costly.MOST_SCANS} scans",
-        ),
-        (_if(kind == images.PNG, costly.has_many_texts, image_bytes), f"a PNG file of over {costly.MOST_TEXTS} texts"),
+        (said_of_cost != "", said_of_cost),
     ]
     found = tf.constant("")
     for applies, reason in reversed(reasons):
         found = tf.where(applies, reason, found)
     return found
-
-
-def _if(applies: tf.Tensor, tells: Callable[[tf.Tensor], tf.Tensor], image_bytes: tf.Tensor) -> tf.Tensor:
-    """Asks a function that is not for files of other kinds."""
-    return tf.cond(applies, lambda: tells(image_bytes), lambda: tf.constant(False))
 
 
 def _damaged(kind):
