@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 import shutil
 import signal
@@ -157,14 +158,6 @@ def _fault(version: Path, runtime: str = "C", requests: int | None = None) -> st
 
 
 def _first(recorded: golden.Golden, count: int) -> golden.Golden:
-    unknown = recorded.is_unknown
-    return golden.Golden(
-        recorded.requests[:count],
-        recorded.probabilities[:count],
-        recorded.classes[:count],
-        recorded.scores[:count],
-        recorded.errors[:count],
-        unknown if unknown is None else unknown[:count],
-        recorded.is_text,
-        recorded.tolerance,
-    )
+    rows = ("requests", "logits", "probabilities", "features", "classes", "scores", "errors", "is_unknown")
+    told = {name: getattr(recorded, name) for name in rows}
+    return dataclasses.replace(recorded, **{name: of[:count] for name, of in told.items() if of is not None})

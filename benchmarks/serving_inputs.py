@@ -76,7 +76,7 @@ def many_frames(random: Random, good: list[bytes]) -> bytes:
 
 
 def slow(random: Random, good: list[bytes]) -> bytes:
-    """A file that would take a decoder a minute, or 2 GB: empty scans, packed texts, tiny blocks, a chunk of no bytes."""
+    """A file that would take a decoder a minute or 2 GB: empty scans, packed texts, tiny blocks, a long chunk."""
     return random.choice((_scans, _texts, _blocks, _long_chunk))()
 
 

@@ -131,7 +131,10 @@ def test_a_refusal_for_good_is_one_line(address, server, quick, photos):
     [
         (lambda outputs: {**outputs, "scores": outputs["scores"][1:]}, "scores has 6 rows where 7 rows"),
         (lambda outputs: {**outputs, "scores": outputs["scores"][:, 1:]}, "classes and scores of a row"),
-        (lambda outputs: {**outputs, "scores": outputs["scores"] * np.nan}, "the scores of a row are .*no numbers"),
+        (
+            lambda outputs: {**outputs, "scores": outputs["scores"] * np.nan},
+            "the scores of a row are .*not probabilities",
+        ),
         (lambda outputs: {**outputs, "error": outputs["scores"]}, "error and is_unknown of a row"),
         (lambda outputs: {"scores": outputs["scores"], "more": outputs["error"]}, "classes has no rows"),
         (lambda outputs: {**outputs, "classes": tf.strings.length(outputs["classes"])}, "classes and scores of a row"),

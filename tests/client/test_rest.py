@@ -50,16 +50,17 @@ def test_junk_for_an_answer_is_one_line(server, quick, photos, page):
 
 @pytest.fixture
 def stranger():
-    """Answers one connection with what it is given, until the other side has had enough; gives its address."""
+    """Answers connections in turn with the parts it is given for each, until the other side has had enough."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
-        def start(parts):
+        def start(*answers):
             def answer():
-                connection, _ = listening.accept()
-                with connection, contextlib.suppress(OSError):
-                    connection.recv(2**16)
-                    for part in parts:
-                        connection.sendall(part)
+                for parts in answers:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.recv(2**16)
+                        for part in parts:
+                            connection.sendall(part)
 
             threading.Thread(target=answer, daemon=True).start()
             return f"http://127.0.0.1:{listening.getsockname()[1]}/v1/models/m"
@@ -111,6 +112,51 @@ def test_what_is_no_answer_is_not_taken_for_no_server(stranger, photos, answer, 
     with pytest.raises(TlkerasError, match=message) as told:
         client.predict(address, photos, patience=client.Patience(timeout=5, tries=1))
     assert type(told.value) is kind
+
+
+def body(status: str, content: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\n\r\n{content}".encode()
+
+
+def metadata(size: str = '"3"') -> str:
+    scores = f'{{"dtype": "DT_FLOAT", "tensor_shape": {{"dim": [{{"size": "-1"}}, {{"size": {size}}}]}}}}'
+    inputs, classes = '{"image_bytes": {"dtype": "DT_STRING"}}', '{"dtype": "DT_STRING"}'
+    default = f'{{"inputs": {inputs}, "outputs": {{"classes": {classes}, "scores": {scores}}}}}'
+    return f'{{"metadata": {{"signature_def": {{"signature_def": {{"serving_default": {default}}}}}}}}}'
+
+
+@pytest.mark.parametrize("page", ["<html>too large</html>", '{"error": {"a": 1}}'])
+def test_the_page_of_a_proxy_is_a_refusal_where_a_request_is_too_large(stranger, photos, page):
+    address = stranger([body("200 OK", metadata())], [body("413 Too Large", page)])
+    (answer,) = client.predict(address, photos[:1], patience=client.Patience(timeout=20, tries=1))
+    assert answer.error == "refused by the server: 413 Too Large"
+
+
+@pytest.mark.parametrize("status", ["400 Bad Request", "500 Internal Server Error"])
+def test_the_page_of_a_proxy_is_no_answer(stranger, photos, status):
+    address = stranger([body("200 OK", metadata())], [body(status, "<html>no</html>")])
+    with pytest.raises(TlkerasError, match=f"does not answer as TensorFlow Serving does: it says {status[:3]}, "):
+        list(client.predict(address, photos[:1], patience=client.Patience(timeout=20, tries=1)))
+
+
+def test_sizes_that_are_no_numbers_are_told(stranger, photos):
+    with pytest.raises(TlkerasError, match="its metadata do not describe signatures"):
+        client.predict(stranger([body("200 OK", metadata("1e999"))]), photos, patience=client.Patience(tries=1))
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        ('{"version": "1", "state": ["x"]}', r"the versions there: 1 \['x'\]$"),
+        ('{"version": "1\\n2", "state": "END"}', "the versions there: 1$"),
+        (", ".join(f'{{"version": "{n}", "state": "END"}}' for n in range(99)), "8 END, 9 END, 89 more$"),
+        ("7", "which says: no such model$"),
+    ],
+)
+def test_whatever_the_states_of_a_model_are_it_is_one_line(stranger, photos, states, told):
+    missing, found = body("404 Not Found", '{"error": "no such model"}'), f'{{"model_version_status": [{states}]}}'
+    with pytest.raises(TlkerasError, match=told):
+        client.predict(stranger([missing], [body("200 OK", found)]), photos, patience=client.Patience(tries=1))
 
 
 def test_who_sends_elsewhere_is_not_followed(stranger, photos):

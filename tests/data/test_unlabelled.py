@@ -37,6 +37,11 @@ def test_a_file_that_is_none_of_texts_is_told(tmp_path):
         unlabelled(tmp_path / "photo.jpg", "text")
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(TlkerasError, match=rf"texts without labels come in a file: {tmp_path} is none"):
+        unlabelled(tmp_path, "text")
+
+
 def test_a_folder_of_nothing_is_told(tmp_path):
     with pytest.raises(TlkerasError, match=r"no images in .* that can be used"):
         unlabelled(tmp_path, "image")

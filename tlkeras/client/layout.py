@@ -6,15 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from tlkeras.client.address import Address
-from tlkeras.client.transport import no_serving, unfit
+from tlkeras.client.transport import FOREIGN, line, no_serving, unfit
 from tlkeras.errors import TlkerasError
 from tlkeras.predictions import Answer
 
 _DEFAULT = "serving_default"
 _NEEDED = {"classes": "DT_STRING", "scores": "DT_FLOAT"}
+# More than an export names for an input.
+MOST_CLASSES = 1000
 # By as much a probability may be above 1.
 _ROUNDING = 1e-4
-_KNOWN = {**_NEEDED, "error": "DT_STRING", "is_unknown": "DT_BOOL"}
+OUTPUTS = {**_NEEDED, "error": "DT_STRING", "is_unknown": "DT_BOOL"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,7 @@ class Layout:
         """
         try:
             return cls._read(signatures, address)
-        # Whatever else than mappings, lists and numbers a stranger puts in their places.
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
+        except FOREIGN as error:
             raise no_serving(address, "its metadata do not describe signatures") from error
 
     @classmethod
@@ -53,11 +54,11 @@ class Layout:
         outputs = _types(signature.get("outputs", {}))
         fits = inputs in ({"image_bytes": "DT_STRING"}, {"text": "DT_STRING"})
         fits = fits and all(outputs.get(name) == kind for name, kind in _NEEDED.items())
-        if not fits or any(outputs.get(name, kind) != kind for name, kind in _KNOWN.items()):
+        if not fits or any(outputs.get(name, kind) != kind for name, kind in OUTPUTS.items()):
             shown = "; ".join(map(_shown, signatures, signatures.values())) or "none"
             raise TlkerasError(
                 f"the {address.wanted} at {address.server} is not one of tlkeras: it needs a signature {_DEFAULT} that "
-                f"takes image_bytes or text and gives classes and scores. It has: {shown}"
+                f"takes image_bytes or text and gives classes and scores. It has: {line(shown)}"
             )
         (takes,) = inputs
         dims = signature["outputs"]["scores"].get("tensor_shape", {}).get("dim", [])

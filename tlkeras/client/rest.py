@@ -25,9 +25,9 @@ from tlkeras.errors import TlkerasError
 
 # What a proxy says when the server behind it is not there or does not answer, and what servers say that are busy.
 _BUSY = {502, 503, 504}
-_TOO_MANY = 429
+_OK, _NOT_FOUND, _TOO_LARGE, _TOO_MANY = 200, 404, 413, 429
 # What TensorFlow Serving says of a request that it cannot answer, and a proxy of one that is too large.
-_REFUSED = {400, 413, _TOO_MANY, 500}
+_REFUSED = {400, _TOO_LARGE, _TOO_MANY, 500}
 # Seconds in which what went wrong in time is told.
 _WORDING = 0.5
 # Seconds at most that a server may ask to wait.
@@ -45,7 +45,7 @@ class _Reply(NamedTuple):
 
     @property
     def is_ok(self) -> bool:
-        return self.status == requests.codes.ok
+        return self.status == _OK
 
 
 class Rest:
@@ -67,7 +67,7 @@ class Rest:
         if reply.is_ok:
             try:
                 return dict(body["metadata"]["signature_def"]["signature_def"])
-            except (KeyError, TypeError, ValueError) as error:
+            except transport.FOREIGN as error:
                 raise transport.no_serving(self.address, f"its metadata are {_shown(reply)}") from error
         raise self._no_answer(reply, body)
 
@@ -80,7 +80,7 @@ class Rest:
         ]
         asked = json.dumps({"signature_name": "serving_default", "inputs": {takes: sent}})
         reply, body = self._send("POST", f"{self.address.url}:predict", asked.encode())
-        if reply.status in _REFUSED and (body is not None or reply.status == requests.codes.too_large):
+        if reply.status in _REFUSED and (body is not None or reply.status == _TOO_LARGE):
             raise transport.refusal(_told(reply, body))
         if not reply.is_ok:
             raise self._no_answer(reply, body)
@@ -95,15 +95,16 @@ class Rest:
             says = f"that it is at {elsewhere}" if elsewhere else _shown(reply)
             return transport.no_serving(self.address, f"it says {reply.status}, {says}")
         told = _told(reply, body)
-        if reply.status == requests.codes.not_found:
+        if reply.status == _NOT_FOUND:
             return transport.not_there(self.address, told, self._states())
         return transport.refused(self.address, told)
 
     def _states(self) -> dict[str, str] | None:
         reply, body = self._send("GET", self.address.model_url)
         try:
-            return {one["version"]: one["state"] for one in body["model_version_status"]} if reply.is_ok else None
-        except (KeyError, TypeError):
+            states = body["model_version_status"] if reply.is_ok else ()
+            return {str(one["version"]): str(one["state"]) for one in states} or None
+        except transport.FOREIGN:
             return None
 
     def _send(self, method: str, url: str, data: bytes | None = None) -> tuple[_Reply, dict | None]:

@@ -21,6 +21,7 @@ from tensorflow_serving.apis import (
 
 from tlkeras.client import transport
 from tlkeras.client.address import Address
+from tlkeras.client.layout import MOST_CLASSES, OUTPUTS
 from tlkeras.client.transport import Patience
 from tlkeras.errors import TlkerasError
 
@@ -83,8 +84,9 @@ class Rpc:
         sent.string_val.extend(strings)
         reply = self._call(self._predictions.Predict, request, may_refuse=True)
         try:
-            return {name: _listed(tensor) for name, tensor in reply.outputs.items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            outputs = {name: reply.outputs[name] for name in OUTPUTS if name in reply.outputs}
+            return {name: _listed(tensor, MOST_CLASSES * len(strings)) for name, tensor in outputs.items()}
+        except transport.FOREIGN as error:
             raise transport.unfit(self.address, str(error)) from error
 
     def _spec(self) -> model_pb2.ModelSpec:
@@ -132,14 +134,14 @@ class Rpc:
             reply = self._models.GetModelStatus(request, timeout=self._patience.timeout)
         except grpc.RpcError:
             return None
-        names = get_model_status_pb2.ModelVersionStatus.State
-        return {str(one.version): names.Name(one.state) for one in reply.model_version_status}
+        names = {number: name for name, number in get_model_status_pb2.ModelVersionStatus.State.items()}
+        return {str(one.version): names.get(one.state, str(one.state)) for one in reply.model_version_status}
 
 
-def _listed(tensor) -> list:
-    """Gives a tensor as nested lists, and bytes as text."""
-    if math.prod(dim.size for dim in tensor.tensor_shape.dim) > transport.MOST_BYTES:
-        # One value may stand for all of them, so that few bytes could ask for much memory.
+def _listed(tensor, most: int) -> list:
+    """Gives a tensor of up to so many values as nested lists, and bytes as text."""
+    if math.prod(max(dim.size, 1) for dim in tensor.tensor_shape.dim) > most:
+        # One value may stand for all of them, and rows may be empty, so that few bytes could ask for much memory.
         raise ValueError("a tensor has more values than an answer")
     array = tf.make_ndarray(tensor)
     if array.dtype != object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -13,6 +14,10 @@ from tlkeras.predictions import Refused
 
 # More than the answers to any request of ours have.
 MOST_BYTES = 2**26
+# What reading JSON or messages raises where a server put other things than belong there.
+FOREIGN = (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError)
+# More versions of a model are not listed.
+_LISTED = 10
 # States of a version that is not there yet; protobuf's names.
 _ON_THE_WAY = {"START", "LOADING"}
 
@@ -79,8 +84,9 @@ def not_there(address: Address, told: str, states: Mapping[str, str] | None) -> 
         states: Of the versions that it knows of the model, by number; None where it knows no such model.
     """
     if not states:
-        return TlkerasError(f"no {address.wanted} at {address.server}, which says: {_line(told)}")
-    listed = ", ".join(f"{number} {state}" for number, state in states.items())
+        return TlkerasError(f"no {address.wanted} at {address.server}, which says: {line(told)}")
+    listed = [f"{number} {state}" for number, state in itertools.islice(states.items(), _LISTED)]
+    listed = line(", ".join([*listed, f"{len(states) - _LISTED} more"] if len(states) > _LISTED else listed))
     wanted = states if address.version is None else {number: states.get(number) for number in [str(address.version)]}
     if _ON_THE_WAY & set(wanted.values()):
         return TryAgain(f"the {address.wanted} at {address.server} is being loaded (versions: {listed}); try again")
@@ -89,12 +95,12 @@ def not_there(address: Address, told: str, states: Mapping[str, str] | None) -> 
 
 def no_server(address: Address, why: str, tries: int) -> TryAgain:
     """Words that nothing answers at an address."""
-    return TryAgain(f"no server answers at {address.server} ({_line(why)}; tried {tries} times): is it running?")
+    return TryAgain(f"no server answers at {address.server} ({line(why)}; tried {tries} times): is it running?")
 
 
 def busy(address: Address, why: str, tries: int) -> TryAgain:
     """Words that a server answered to the end that it cannot answer now."""
-    return TryAgain(f"the server at {address.server} cannot answer now ({_line(why)}; tried {tries} times): try again")
+    return TryAgain(f"the server at {address.server} cannot answer now ({line(why)}; tried {tries} times): try again")
 
 
 def too_slow(address: Address, patience: Patience) -> TryAgain:
@@ -108,24 +114,25 @@ def too_slow(address: Address, patience: Patience) -> TryAgain:
 def no_serving(address: Address, why: str) -> TlkerasError:
     """Words that what answers is no TensorFlow Serving, or not by this protocol."""
     other = "http://HOST:8501 is REST" if address.scheme == "grpc" else "grpc://HOST:8500 is gRPC"
-    return TlkerasError(f"{address.server} does not answer as TensorFlow Serving does: {_line(why)}. (Its {other}.)")
+    return TlkerasError(f"{address.server} does not answer as TensorFlow Serving does: {line(why)}. (Its {other}.)")
 
 
 def unfit(address: Address, what: str) -> TlkerasError:
     """Words that a reply has another shape than the signature says."""
-    return TlkerasError(f"{address.server} gave a reply of the wrong shape for {address.wanted}: {_line(what)}")
+    return TlkerasError(f"{address.server} gave a reply of the wrong shape for {address.wanted}: {line(what)}")
 
 
 def refused(address: Address, told: str) -> TlkerasError:
     """Words that a server refuses whatever is asked."""
-    return TlkerasError(f"{address.server} refuses the request: {_line(told)}")
+    return TlkerasError(f"{address.server} refuses the request: {line(told)}")
 
 
 def refusal(told: str) -> Refused:
     """Words that a server refuses one request, for what it holds."""
-    return Refused(f"refused by the server: {_line(told)}")
+    return Refused(f"refused by the server: {line(told)}")
 
 
-def _line(text: str, most: int = 300) -> str:
-    line = in_one_line(Exception(text))
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+def line(text: str, most: int = 300) -> str:
+    """Cuts what a server says to a line of so many letters."""
+    first = in_one_line(Exception(text))
+    return first if len(first) <= most else f"{first[: most - 1]}…"

@@ -31,7 +31,8 @@ def unlabelled(
     """
     what, where = ("images", "folder") if task == "image" else ("texts", "file")
     if not (path.is_dir() if task == "image" else path.is_file()):
-        raise TlkerasError(f"{what} without labels come in a {where}: there is no {where} {path}")
+        found = f"{path} is none" if path.exists() else f"there is no {where} {path}"
+        raise TlkerasError(f"{what} without labels come in a {where}: {found}")
     checked = _images(path, progress) if task == "image" else _texts(path, progress)
     for example, reason in checked:
         if reason and say:
