@@ -97,5 +97,18 @@ def test_chunks_that_are_many_or_end_early_are_no_reason():
         assert costly.has_false_length(png()[:size]).dtype == tf.bool
 
 
+def test_chunks_are_walked_alike_without_tensorflow():
+    draw, good = random.Random(0), png(*[(b"teSt", b"x" * 20)] * 5)
+    flipped = [bytearray(good) for _ in range(150)]
+    for content in flipped:
+        content[draw.randrange(8, 160)] ^= 1 << draw.randrange(8)
+    tiny = [png(*[(b"teSt", b"")] * count) for count in (0, 500, 700, 5000)]
+    cut = [good[:size] for size in range(8, len(good), 3)]
+    walk = tf.function(costly.has_false_length, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    told = [bool(walk(bytes(content))) for content in (*flipped, *tiny, *cut)]
+    assert told == [costly.has_false_length_of(bytes(content)) for content in (*flipped, *tiny, *cut)]
+    assert {*told} == {True, False}
+
+
 def test_tiny_chunks_without_number_are_not_walked_through():
     assert costly.has_false_length(png(*[(b"teSt", b"")] * 20_000))

@@ -173,7 +173,7 @@ def _before_decoding(content: bytes, reason_against_size: Callable[[int, int], s
         return reason
     if kind == "JPEG" and _has_many_scans(content):
         return f"in more than {costly.MOST_SCANS} scans, which take a decoder long: save it again"
-    if kind == "PNG" and bool(costly.has_false_length(content)):
+    if kind == "PNG" and costly.has_false_length_of(content):
         return (
             "truncated PNG"
             if formats.is_truncated(kind, content)
