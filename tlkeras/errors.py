@@ -49,7 +49,7 @@ def os_reason(error: OSError) -> str:
     """Words why a file or folder could not be written, and names what stood in the way."""
     place = error.filename2 or error.filename
     if isinstance(error, (FileExistsError, NotADirectoryError)):
-        what = "a file" if Path(place).exists() else "a link that leads nowhere"
+        what = "a link that leads nowhere" if Path(place).is_symlink() and not Path(place).exists() else "a file"
         return f"{place} is {what} where a folder should be"
     return f"{error.strerror or error}{f': {place}' if place else ''}"
 

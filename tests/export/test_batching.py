@@ -39,8 +39,9 @@ def test_the_largest_request_has_its_place_in_the_queue(milliseconds):
 
 def test_each_size_is_measured(photos, tmp_path):
     Serving(make_tiny_model()).save(tmp_path)
-    about = {"task": "image", "classes": CLASSES, "image_size": [32, 32], "needs": [], "serving": {"top_k": 5}}
-    about |= {"card": {}, "metrics": {}, "data": {}, "versions": {}, "created": "today"}
+    about = {"task": "image", "classes": CLASSES, "image_size": [32, 32], "needs": [], "card": {}, "metrics": {}}
+    about |= {"serving": {"top_k": 5, "max_pixels": 1000, "temperature": 1.0, "unknown": None}, "data": {}}
+    about |= {"versions": dict.fromkeys(("tlkeras", "keras", "tensorflow"), "1"), "created": "2026-11-29"}
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / "assets.extra" / "model.json").write_text(json.dumps(about))
     found = batching.measure(tmp_path, photos[0])

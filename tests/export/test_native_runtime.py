@@ -41,6 +41,7 @@ def test_a_response_is_the_protocols(process, photo):
         "classes": (1, 5),
         "scores": (1, 5),
         "error": (1,),
+        "is_unknown": (1,),
     }
     assert reply.seconds > 0 and reply.resident_kb > 10_000
 
