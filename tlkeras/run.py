@@ -194,12 +194,12 @@ class Run:
         Raises:
             TlkerasError: The answers differ by more than 1e-4, a setting is not legal, or nothing can be written.
         """
-        if outliers is not None:
-            outliers = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
-        wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate, outliers)
         if max_pixels is not None and self.data.task == "text":
             raise TlkerasError(f"max_pixels is for images, and the run is of texts. Received: {max_pixels:,}")
         settings = savedmodel.Settings() if max_pixels is None else savedmodel.Settings(max_pixels)
+        if outliers is not None:
+            outliers = unlabelled(Path(outliers), self.data.task, say=(console or consoles.make()).print)
+        wanted = doubt.Wanted(calibrate, unknown, false_alarm_rate, outliers)
         with stages.recorded(self.watch), stages.stage("export"):
             figures = {}
             if calibrate or unknown:
