@@ -19,6 +19,7 @@ COUNT = 8
 _SMALL = 50_000
 # The longer side, in pixels, of the odd ones; EXIF's number for a picture that lies on its side.
 _SIDE, _TURNED = 64, 6
+_START_OF_SCAN = b"\xff\xda"
 # No image, which has an answer as well.
 BAD = b"this is no image"
 
@@ -59,7 +60,8 @@ def odd(content: bytes, image_size: tuple[int, int], max_pixels: int) -> list[tu
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = _TURNED
     side = 2 * ENOUGH * max(image_size)
-    whole = _file(picture, "JPEG", quality=90)
+    # However small the picture is, most of the file is pixels.
+    whole = _file(picture.resize((_SIDE, _SIDE)), "JPEG", quality=90)
     made = [
         _file(transparent, "PNG"),
         _file(picture, "GIF"),
@@ -72,8 +74,8 @@ def odd(content: bytes, image_size: tuple[int, int], max_pixels: int) -> list[tu
 
 
 def _cut(jpeg: bytes) -> tuple[bytes, bytes]:
-    """Cuts a quarter off a JPEG; gives it, and what is left of the picture, the rest grey, as a PNG."""
-    cut = jpeg[: len(jpeg) * 3 // 4]
+    """Cuts a JPEG in the middle of its pixels; gives it, and what is left of the picture, the rest grey, as a PNG."""
+    cut = jpeg[: (jpeg.rindex(_START_OF_SCAN) + len(jpeg)) // 2]
     how = {"channels": 3, "dct_method": "INTEGER_ACCURATE", "try_recover_truncated": True}
     left = tf.io.decode_jpeg(cut + images.END_OF_IMAGE, **how).numpy()
     return cut, _file(Image.fromarray(left), "PNG")

@@ -1,0 +1,29 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tlkeras.data import images, untrusted
+from tlkeras.export import examples
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (9, 300), (640, 480)])
+@pytest.mark.parametrize("kind", ["flat", "noise"])
+def test_of_any_picture_odd_ones_are_made_that_the_graph_answers(size, kind):
+    pixels = (
+        np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8) if kind == "noise" else np.zeros((*size, 3))
+    )
+    file = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+    made = examples.odd(file.getvalue(), (32, 32), 64_000_000)
+    assert len(made) == 6
+    for one, shown in made:
+        found, error = untrusted.decode(one, tf.constant(64))
+        assert error == ""
+        np.testing.assert_array_equal(found, images.decode(shown, 64))
+    cut, shown = made[-1]
+    assert cut != shown and not cut.endswith(b"\xff\xd9")
+    with pytest.raises(OSError, match="truncated"):
+        Image.open(io.BytesIO(cut)).load()
