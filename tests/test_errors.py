@@ -17,7 +17,12 @@ def test_of_tensorflow_the_line_for_the_user_is_left():
     assert in_one_line(ValueError("{{node A}} /a.png; No such file [Op:ReadFile] name: ")) == "/a.png; No such file"
     trace = "Graph execution error:\n\nDetected at node x\n\nInvalid PNG data\n\t [[{{node x}}]] [Op:y]"
     assert in_one_line(ValueError(trace)) == "Invalid PNG data"
+    assert in_one_line(ValueError("{{function_node f}} {{node A}} bad")) == "bad"
     assert in_one_line(ValueError()) == "ValueError"
+
+
+def test_what_is_no_name_of_a_node_stays():
+    assert in_one_line(ValueError('{"a": {"classes": [["x"]]}}')) == '{"a": {"classes": [["x"]]}}'
 
 
 def test_to_try_again_has_an_exit_code_of_its_own():

@@ -1,9 +1,11 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
-from tlkeras.files import atomic_write, remove_abandoned, written_aside
+from tlkeras.errors import TlkerasError
+from tlkeras.files import atomic_write, check_name, remove_abandoned, written_aside
 
 
 def test_text_and_bytes_arrive(tmp_path):
@@ -41,3 +43,9 @@ def test_what_a_killed_process_leaves_goes_and_what_is_being_written_stays(tmp_p
 def test_the_suffix_is_kept_aside(tmp_path):
     with written_aside(tmp_path / "model.keras") as aside:
         assert aside.suffix == ".keras"
+
+
+def test_a_name_that_tensorflow_cannot_open_is_refused():
+    check_name("runs/zürich")
+    with pytest.raises(TlkerasError, match=r"'runs/\\udcff' has letters that are not UTF-8"):
+        check_name(os.fsdecode(b"runs/\xff"))

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+# Names of nodes and operations.
+_OF_GRAPHS = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{\w*node .*?\}\}|\[Op:.*?\](?: name: .*)?")
+
 
 class TlkerasError(Exception):
     """A mistake in what the user gave: a value, a file, a folder.
@@ -60,7 +63,9 @@ def in_one_line(error: Exception) -> str:
     >>> in_one_line(ValueError("{{node ReadFile}} /a.png; No such file or directory [Op:ReadFile]"))
     '/a.png; No such file or directory'
     """
-    text = re.sub(r"\{\{.*?\}\}|\[\[.*?\]\]|\[Op:.*?\](?: name: .*)?", "", getattr(error, "message", str(error)))
+    text = re.sub(
+        r"\[\[\{\{.*?\}\}\]\]|\{\{\w*node .*?\}\}|\[Op:.*?\](?: name: .*)?", "", getattr(error, "message", str(error))
+    )
     lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
     # Of an error inside a graph the trace comes first.
     return lines[-1] if lines[0].startswith("Graph execution error") else lines[0]

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from tlkeras.errors import TlkerasError
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks.
@@ -172,6 +174,19 @@ def _lock(descriptor: int | None, wait: bool, shared: bool = False) -> bool | No
     except OSError:
         return None
     return True
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """Refuses a place whose name is not in UTF-8: TensorFlow opens none such.
+
+    Raises:
+        TlkerasError: It is not.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        name = f"{os.fspath(path)!r} has letters that are not UTF-8"
+        raise TlkerasError(f"{name}, and TensorFlow opens no such file: rename it, or set LC_ALL=C.UTF-8") from None
 
 
 def read_regular(path: Path, most: int = -1) -> bytes:

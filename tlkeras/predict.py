@@ -17,6 +17,7 @@ from tlkeras.data.check import reason_against
 from tlkeras.errors import TlkerasError, in_one_line
 from tlkeras.export import contract, python_runtime
 from tlkeras.export.serving import TOP_K, Serving
+from tlkeras.files import check_name
 from tlkeras.predictions import Answer, Predictions, Refused
 from tlkeras.versions import versions
 
@@ -120,6 +121,7 @@ class _Local:
 
 def _load(target: Path, top_k: int) -> _Local:
     """Finds what predicts at the target."""
+    check_name(target)
     if target.suffix == ".keras" and target.is_file():
         return _load_keras(target, top_k)
     if (target / "saved_model.pb").is_file():

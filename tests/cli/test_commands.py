@@ -226,6 +226,14 @@ def test_a_kill_between_checkpoint_and_history_loses_nothing(copied, photo_folde
     assert not list(copied.glob(".unfinished*"))
 
 
+@pytest.mark.parametrize("name", ["serve-check", "export", "evaluate", "predict"])
+def test_a_folder_that_tensorflow_cannot_open_is_one_line(finished, tmp_path, name):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff"))
+    odd.symlink_to(finished[0])
+    done = run(name, odd, *[__file__] * (name == "predict"))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "are not UTF-8" in done.stderr
+
+
 def test_names_that_are_no_text_are_printed(finished, photo_folder, tmp_path):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.png"))
     odd.write_bytes((photo_folder / "red" / "00.png").read_bytes())

@@ -138,6 +138,10 @@ def test_a_refusal_for_good_is_one_line(address, server, quick, photos):
         (lambda outputs: {**outputs, "error": outputs["scores"]}, "error and is_unknown of a row"),
         (lambda outputs: {"scores": outputs["scores"], "more": outputs["error"]}, "classes has no rows"),
         (lambda outputs: {**outputs, "classes": tf.strings.length(outputs["classes"])}, "classes and scores of a row"),
+        (
+            lambda outputs: {**outputs, "classes": tf.fill(tf.shape(outputs["classes"]), "")},
+            "a row without error has a class without name",
+        ),
     ],
 )
 def test_a_reply_of_another_shape_is_one_line(address, server, quick, photos, change, message):

@@ -34,6 +34,15 @@ def test_it_compiles_without_a_warning(tmp_path, monkeypatch, program):
     assert [path.name for path in (tmp_path / "native").iterdir()] == [first.name]
 
 
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
+def test_a_damaged_program_is_made_again(tmp_path, monkeypatch, program, proven, damage):
+    monkeypatch.setenv("TLKERAS_HOME", str(tmp_path))
+    first = native_runtime.program()
+    first.write_bytes(damage(first.read_bytes()))
+    with NativeProcess(proven) as started:
+        assert started.load_seconds > 0
+
+
 def test_a_response_is_the_protocols(process, photo):
     reply = process.ask(log_of(photo, ""))
     assert (reply.code, reply.error, reply.response.model_spec.signature_name) == (0, "", "serving_default")

@@ -1,8 +1,11 @@
 import base64
+import csv
 import http.server
+import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import threading
@@ -137,6 +140,12 @@ def test_docker_gets_the_paths_as_they_are(version, photo, tmp_path):
         *("--model_config_file=/config/models.config", "--enable_batching=true"),
         "--batching_parameters_file=/config/batching.config",
     ]
+
+
+@pytest.mark.parametrize("name", ["plain", "line\nbreak", 'a,"b"'])
+def test_docker_reads_a_mount_as_one_line_of_csv(name):
+    (word,) = shlex.split(serving_files._mount(Path(name), "/m"))
+    assert list(csv.reader(io.StringIO(word, newline=""))) == [["type=bind", f"source={name}", "target=/m", "readonly"]]
 
 
 @pytest.fixture

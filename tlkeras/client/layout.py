@@ -84,6 +84,8 @@ def answers(outputs: Mapping[str, list], count: int, layout: Layout, top_k: int,
             raise unfit(address, f"classes and scores of a row are {classes} and {scores}")
         if not all(map(_is_probability, scores)) or sorted(scores, reverse=True) != scores:
             raise unfit(address, f"the scores of a row are {scores}, not probabilities, the best first")
+        if not (error or all(classes)):
+            raise unfit(address, f"a row without error has a class without name: {classes}")
         if not isinstance(error, str) or not (is_unknown is None or isinstance(is_unknown, bool)):
             raise unfit(address, f"error and is_unknown of a row are {error!r} and {is_unknown!r}")
         made.append(Answer(classes[:top_k], [float(score) for score in scores[:top_k]], error, is_unknown))

@@ -21,15 +21,20 @@ from tlkeras import card_files, zoo
 from tlkeras import spec as specs
 from tlkeras.backbones import hub_places
 from tlkeras.errors import TlkerasError, TlkerasWarning, os_reason
-from tlkeras.files import UNFINISHED, atomic_write, is_leftover, locked, remove_leftovers
+from tlkeras.files import UNFINISHED, atomic_write, check_name, is_leftover, locked, remove_leftovers
 from tlkeras.versions import versions
 from tlkeras.weights import cache_folder
 
 
 class RunFolder:
-    """A folder with everything that a run did, from which it can be repeated, continued, judged and exported."""
+    """A folder with everything that a run did, from which it can be repeated, continued, judged and exported.
+
+    Raises:
+        TlkerasError: Its name is not in UTF-8.
+    """
 
     def __init__(self, path: str | os.PathLike):
+        check_name(path)
         self.path = Path(path)
         self.spec_file = self.path / "spec.toml"
         self.card_file = self.path / "card.toml"

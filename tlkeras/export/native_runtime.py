@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from tlkeras.checksums import digest
 from tlkeras.errors import TlkerasError
 from tlkeras.files import UNFINISHED
 from tlkeras.places import cache_folder
@@ -41,21 +42,22 @@ def program() -> Path:
     parts = [*(file.name.encode() + file.read_bytes() for file in sources), version("tensorflow").encode()]
     parts += [os.fsencode(folder), *map(os.fsencode, compiler), *(flag.encode() for flag in _FLAGS)]
     mark = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
-    path = cache_folder() / "native" / f"runtime-{mark}"
-    if os.access(path, os.X_OK):
-        return path
+    home, begins = cache_folder() / "native", f"runtime-{mark}-"
+    # The name says what is in it, so that a damaged one is made again.
+    for kept in home.glob(f"{begins}*"):
+        if os.access(kept, os.X_OK) and kept.name == begins + digest(kept)[:16]:
+            return kept
     missing = [name for name in _LIBRARIES if not (folder / name).is_file()]
     if missing:
         raise NoRuntime(f"TensorFlow in {folder} has no {missing[0]}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=UNFINISHED) as scratch:
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home, prefix=UNFINISHED) as scratch:
             made = Path(scratch, "runtime")
             _compile(compiler, [file for file in sources if file.suffix == ".c"], folder, made)
-            made.replace(path)
+            return made.replace(home / f"{begins}{digest(made)[:16]}")
     except OSError as error:
-        raise NoRuntime(f"the C program cannot be kept in {path.parent}: {error.strerror}; set TLKERAS_HOME") from error
-    return path
+        raise NoRuntime(f"the C program cannot be kept in {home}: {error.strerror}; set TLKERAS_HOME") from error
 
 
 def libraries(needs: Iterable[str]) -> list[Path]:

@@ -22,7 +22,7 @@ from tlkeras.export import examples, golden, parity, serve_check, warmup
 from tlkeras.export.contract import MODEL_JSON
 from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.export.serving import TOP_K, Serving, Settings
-from tlkeras.files import atomic_write
+from tlkeras.files import atomic_write, check_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +72,7 @@ def export(
     """
     if keep is not None and keep < 1:
         raise TlkerasError(f"keep is the number of versions that stay, 1 or more. Received: {keep}")
+    check_name(folder)
     settings = settings or Settings()
 
     def fill(aside: Path) -> tuple[parity.Parity, list[serve_check.Check]]:

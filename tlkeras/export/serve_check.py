@@ -18,6 +18,7 @@ from tlkeras.export.contract import About
 from tlkeras.export.messages import predict_log, signature_of
 from tlkeras.export.native_proof import NativeProof
 from tlkeras.export.python_runtime import PythonRuntime
+from tlkeras.files import check_name
 from tlkeras.versions import versions
 
 __all__ = ["BATCH_SIZES", "Check", "ServeCheckError", "find_version", "require", "serve_check"]
@@ -48,8 +49,9 @@ def find_version(export: str | Path) -> Path:
     """Returns the version that is meant: a folder of one, or the newest in a folder of versions or of a run.
 
     Raises:
-        TlkerasError: There is none.
+        TlkerasError: There is none, or its name is not in UTF-8.
     """
+    check_name(export)
     folder = Path(export)
     if (folder / "saved_model.pb").is_file() or (folder / contract.MODEL_JSON).is_file():
         return folder

@@ -122,8 +122,9 @@ def _minor(tensorflow: str) -> str:
 def _mount(source: Path, target: str) -> str:
     """Words a mount for docker, which reads it as CSV, quoted for the shell."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(["type=bind", f"source={source}", f"target={target}", "readonly"])
-    return shlex.quote(line.getvalue())
+    # The end of a line is among what is quoted where it is the terminator alone.
+    csv.writer(line, lineterminator="\n").writerow(["type=bind", f"source={source}", f"target={target}", "readonly"])
+    return shlex.quote(line.getvalue()[:-1])
 
 
 def _memory(version: Path, max_pixels: int, threads: int) -> dict[str, int]:
