@@ -72,12 +72,16 @@ def write_graph(
         specs = (tf.TensorSpec([3], tf.float32), tf.TensorSpec([], tf.string))
         return tf.map_fn(read, images, fn_output_signature=specs)
 
+    def softmax(logits):
+        return tf.nn.softmax(logits / tf.constant(1.0, name="temperature"))
+
     def best(means, errors):
-        scores, places = tf.math.top_k(tf.nn.softmax(means @ saved.kernel + saved.bias), 5)
+        scores, places = tf.math.top_k(softmax(means @ saved.kernel + saved.bias), 5)
         good = errors[:, tf.newaxis] == ""
         names = tf.gather(tf.constant(classes), places)
         answer = {"classes": tf.where(good, names, ""), "scores": tf.where(good, scores, 0.0)}
-        return answer, {"is_unknown": ~good[:, 0] | (scores[:, 0] < threshold)}
+        bound = tf.constant(threshold, name="threshold")
+        return answer, {"is_unknown": ~good[:, 0] | (scores[:, 0] < bound)}
 
     def serving_default(image_bytes):
         means, errors = read_all(image_bytes)
@@ -86,7 +90,7 @@ def write_graph(
 
     def probabilities(image_bytes):
         means, errors = read_all(image_bytes)
-        full = tf.nn.softmax(means @ saved.kernel + saved.bias)
+        full = softmax(means @ saved.kernel + saved.bias)
         return {"probabilities": tf.where(errors[:, tf.newaxis] == "", full, 0.0)}
 
     def classify(inputs):

@@ -40,6 +40,13 @@ def test_what_a_killed_process_leaves_goes_and_what_is_being_written_stays(tmp_p
         assert aside.exists() and not left.exists()
 
 
+def test_a_failure_leaves_no_folder_that_was_made_for_it(tmp_path):
+    for parent in (tmp_path / "new", tmp_path):
+        with pytest.raises(RuntimeError), written_aside(parent / "a"):
+            raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_suffix_is_kept_aside(tmp_path):
     with written_aside(tmp_path / "model.keras") as aside:
         assert aside.suffix == ".keras"

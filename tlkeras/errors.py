@@ -58,14 +58,16 @@ def os_reason(error: OSError) -> str:
 
 
 def in_one_line(error: Exception) -> str:
-    """Gives the one line of an error's text that is meant for the user; TensorFlow adds others for its developers.
+    """Gives the one line of an error's text that is meant for the user, or what kind of error it is."""
+    return first_line(getattr(error, "message", str(error))) or type(error).__name__
 
-    >>> in_one_line(ValueError("{{node ReadFile}} /a.png; No such file or directory [Op:ReadFile]"))
+
+def first_line(text: str) -> str:
+    """Gives the one line of a message that is meant for the user; TensorFlow adds others for its developers.
+
+    >>> first_line("{{node ReadFile}} /a.png; No such file or directory [Op:ReadFile]")
     '/a.png; No such file or directory'
     """
-    text = re.sub(
-        r"\[\[\{\{.*?\}\}\]\]|\{\{\w*node .*?\}\}|\[Op:.*?\](?: name: .*)?", "", getattr(error, "message", str(error))
-    )
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    lines = [line.strip() for line in _OF_GRAPHS.sub("", text).splitlines() if line.strip()] or [""]
     # Of an error inside a graph the trace comes first.
     return lines[-1] if lines[0].startswith("Graph execution error") else lines[0]

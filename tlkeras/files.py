@@ -26,6 +26,7 @@ UNFINISHED = ".unfinished-"
 def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     """Gives a temporary name beside `path` to write to; renames it to `path` on success and removes it on failure."""
     path = Path(path)
+    is_new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{UNFINISHED}{path.stem[:40]}.", suffix=path.suffix)
     aside = Path(name)
@@ -38,6 +39,9 @@ def written_aside(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         os.close(handle)
         aside.unlink(missing_ok=True)
+        if is_new:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
 
 
 @contextlib.contextmanager

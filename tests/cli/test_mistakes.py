@@ -30,6 +30,7 @@ from tlkeras.cli import main
         (["evaluate", "{photos}"], "is no run folder"),
         (["predict", "{photos}", ""], "an empty name; give a file or a folder"),
         (["export", ""], "'RUN': an empty name"),
+        (["export", "runs", "--unknown", "energy", "--outliers", ""], "'--outliers': an empty name"),
         (["serve-check", "{photos}", ""], "an empty name"),
         (["export", "{new}"], "is no run folder"),
         (["predict", "{photos}", "{photos}/red/00.png"], "photos"),

@@ -54,6 +54,16 @@ def test_what_is_refused_alone_has_the_words_of_the_server(address, server, quic
     assert one.is_unknown
 
 
+def test_a_refusal_without_words_is_told(address, server, quick, photos):
+    found = client.predict(address, photos[:1], patience=quick)
+    server.failures = [Status("INTERNAL", "")]
+    (one,) = found
+    assert one.error in (
+        "refused by the server: it does not say why",
+        "refused by the server: 500 Internal Server Error",
+    )
+
+
 @pytest.mark.parametrize("failures", [[UNAVAILABLE] * 3, ["drop", UNAVAILABLE]])
 def test_a_busy_server_is_asked_again(address, server, quick, photos, failures):
     found = client.predict(address, photos[:1], patience=quick)
@@ -140,7 +150,15 @@ def test_a_refusal_for_good_is_one_line(address, server, quick, photos):
         (lambda outputs: {**outputs, "classes": tf.strings.length(outputs["classes"])}, "classes and scores of a row"),
         (
             lambda outputs: {**outputs, "classes": tf.fill(tf.shape(outputs["classes"]), "")},
-            "a row without error has a class without name",
+            "the classes of a row without error",
+        ),
+        (
+            lambda outputs: {**outputs, "classes": tf.fill(tf.shape(outputs["classes"]), "ant")},
+            "the classes of a row without error",
+        ),
+        (
+            lambda outputs: {**outputs, "scores": tf.ones_like(outputs["scores"])},
+            "the scores of a row are .*not probabilities",
         ),
     ],
 )

@@ -212,6 +212,7 @@ def test_addresses_are_read(server, url):
 @pytest.mark.parametrize(
     "server",
     ["", "host:8501", "http://host:8501", "http://host:x/v1/models/m", "ftp://h/v1/models/m", "grpc://h/v1/models/m"]
+    + ["grpc://user:word@h:8500/v1/models/m"]
     + [f"http://h/v1/models/m/versions/{'9' * digits}" for digits in (20, 5000)],
 )
 def test_other_addresses_are_refused_with_the_forms(server):

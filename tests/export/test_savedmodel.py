@@ -44,14 +44,14 @@ def test_the_graph_names_no_folder_of_this_machine(exported):
 
 def test_a_proof_and_a_warm_up_lie_beside_the_graph(exported, tiny_model):
     asked = golden.read(exported.path)
-    assert [bool(error) for error in asked.errors] == [False] * 13 + [True]
-    expected = softmax(parity.logits_of(tiny_model, asked.requests[:12]))
-    np.testing.assert_allclose(asked.probabilities[:12], expected, atol=1e-6)
+    assert [bool(error) for error in asked.errors] == [False] * 14 + [True]
+    expected = softmax(parity.logits_of(tiny_model, asked.requests[:13]))
+    np.testing.assert_allclose(asked.probabilities[:13], expected, atol=1e-6)
     assert len(list(warmup.read(exported.path))) == 7
 
 
 def test_each_way_to_decode_is_proven(exported):
-    pictures = [Image.open(io.BytesIO(request)) for request in golden.read(exported.path).requests[7:-1]]
+    pictures = [Image.open(io.BytesIO(request)) for request in golden.read(exported.path).requests[-7:-1]]
     assert [picture.format for picture in pictures] == ["PNG", "GIF", "BMP", "JPEG", "JPEG", "JPEG"]
     assert pictures[0].mode == "RGBA" and pictures[3].getexif()[ExifTags.Base.Orientation] == 6
     assert min(pictures[4].size) == 2 * ENOUGH * 32
@@ -59,14 +59,28 @@ def test_each_way_to_decode_is_proven(exported):
         pictures[5].load()
 
 
-def test_one_is_unknown_and_one_is_not(tiny_model, photos, tmp_path):
+def test_the_next_on_both_sides_of_the_threshold_are_asked_for(tiny_model, photos, tmp_path):
     scores = np.sort(unknown.scores(parity.logits_of(tiny_model, [p.read_bytes() for p in photos]), "energy"))
-    told = unknown.Threshold("energy", float(scores[:2].mean()), 0.05)
+    told = unknown.Threshold("energy", float(scores[2:4].mean()), 0.05)
     settings = savedmodel.Settings(unknown=told, max_pixels=5000)
-    made = savedmodel.export(tiny_model, tmp_path, photos * 9, settings=settings)
-    found = golden.read(made.path)
-    assert {*found.is_unknown[:-6]} == {True, False}
+    found = golden.read(savedmodel.export(tiny_model, tmp_path, photos * 9, settings=settings).path)
+    assert {*found.is_unknown[:-7]} == {True, False}
+    asked = unknown.scores(found.logits[:-7], "energy")
+    assert asked[~found.is_unknown[:-7]].min() <= scores[3] and asked[found.is_unknown[:-7]].max() >= scores[2]
     assert all(math.prod(Image.open(io.BytesIO(request)).size) <= 5000 for request in found.requests[:-1])
+
+
+def test_what_is_next_to_a_threshold_is_clear_of_it():
+    strings, energies = [b"a", b"b", b"c", b"d", b"e", b"f"], np.float32([-3, 0.9, 0.9999, 1.0001, 1.2, 5])
+    logits = np.stack([energies - 1e-4, np.full(6, -50.0)], axis=1) + np.float32(1e-4)
+
+    def chosen(threshold, most=1):
+        told = unknown.Threshold("energy", threshold, 0.05)
+        return savedmodel._next_to_bounds(strings, logits, savedmodel.Settings(unknown=told), most)
+
+    assert chosen(1.0) == [b"a", b"e", b"b"]
+    assert set(chosen(1.0, most=2)) == {b"a", b"b", b"e", b"f"}
+    assert chosen(-9.0) == [b"a"] and chosen(9.0) == [b"a", b"f"]
 
 
 def test_every_check_of_an_export_is_made(exported):

@@ -3,14 +3,16 @@ import json
 import shutil
 import zlib
 
+import numpy as np
 import pytest
 import stand_in
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from tlkeras import asked
 from tlkeras.cli import main
 from tlkeras.errors import TlkerasError
-from tlkeras.export import golden, warmup
+from tlkeras.export import asked_files, contract, golden, warmup
 from tlkeras.export.checks import FAILED, OK, SKIPPED, Check, ServeCheckError, require
 from tlkeras.export.contract import LABELS, MODEL_JSON
 from tlkeras.export.serve_check import find_version, serve_check
@@ -39,7 +41,7 @@ def test_an_export_passes(proven, program, files):
     runtimes = ["load", "warm-up file", "batch 1", "batch 7", "batch 32", "features", "classify", "pixels"]
     runtimes.append("max_pixels")
     both = [f"{runtime}, {what}" for runtime in ("python", "C runtime") for what in runtimes]
-    first = ["layout", "signatures", "ops", "golden requests", "warm-up file"]
+    first = ["layout", "signatures", "settings", "ops", "golden requests", "warm-up file"]
     assert list(found) == [*first, *both, "latency", "files"]
     assert found["files"].detail.startswith("1 answered in Python and C alike")
     assert found["files"].detail.endswith(f"not answered: {files / 'b.bmp'} (no image)")
@@ -48,6 +50,27 @@ def test_an_export_passes(proven, program, files):
 def test_files_none_of_which_is_answered_prove_nothing(proven, files):
     found = outcomes(proven, files / "b.bmp")["files"]
     assert found == Check("files", FAILED, f"no file is answered: {files / 'b.bmp'} (no image)")
+
+
+def test_large_files_are_asked_about_in_smaller_batches(proven, files, tmp_path, monkeypatch):
+    monkeypatch.setattr(asked, "MAX_BYTES", 1000)
+    monkeypatch.setattr(asked_files, "_MOST_BYTES", 300)
+    (tmp_path / "huge.bmp").write_bytes(bytes(1001))
+    golden_request, about = stand_in.bmp(stand_in.IMAGES[1]), contract.read_about(proven)
+    sizes = []
+
+    def ask(log):
+        sizes.append(log.predict_log.request.inputs["image_bytes"].tensor_shape.dim[0].size)
+        return {"scores": np.zeros((sizes[-1], 1)), "classes": np.full((sizes[-1], 1), b"ant", object)}
+
+    for name in "abcd":
+        (tmp_path / f"{name}.bmp").write_bytes(golden_request)
+    told = asked_files.check(asked_files.expand([tmp_path]), about, ask, None)
+    assert (
+        told
+        == f"4 answered in Python alone; not answered: {tmp_path / 'huge.bmp'} (absurd size: more than 1,000 bytes)"
+    )
+    assert len(golden_request) == 134 and sizes == [2, 2]
 
 
 def test_without_a_compiler_half_is_skipped(proven, tmp_path, no_compiler, files):
@@ -104,10 +127,10 @@ def model_says(key, value):
     return edited(MODEL_JSON, change)
 
 
-def golden_says(key, value):
+def golden_says(key, value, number=1):
     def change(content):
         found = json.loads(content)
-        found["answers"][1][key] = value
+        found["answers"][number][key] = value
         return json.dumps(found).encode()
 
     return edited(golden.FILE, change)
@@ -143,6 +166,7 @@ SABOTAGE = {
     "golden features": (golden_says("features", [0.5, 0.5, 0.6]), {"python, features", "C runtime, features"}),
     "a golden picture": (asked_for_a_bomb, {"python, batch 1", "C runtime, batch 1"}),
     "a golden error": (golden_says("error", "none such"), {"golden requests"}),
+    "the words of an error": (golden_says("error", "all is well", 0), {"python, batch 1", "C runtime, batch 1"}),
     "model.json": (edited(MODEL_JSON, lambda content: b"{}"), {"layout"}),
     "no object in model.json": (edited(MODEL_JSON, lambda content: b"[]"), {"layout"}),
     "the task": (model_says("task", "text"), {"layout"}),
@@ -151,10 +175,13 @@ SABOTAGE = {
     "the card": (model_says("card", "x"), {"layout"}),
     "the size": (model_says("image_size", [0, 0]), {"layout"}),
     "the temperature": (model_says("temperature", "x"), {"layout"}),
-    "another temperature": (model_says("temperature", 3.0), {"golden requests"}),
+    "another temperature": (model_says("temperature", 3.0), {"settings", "golden requests"}),
+    "a temperature that is near": (model_says("temperature", 1.0001), {"settings"}),
     "a temperature that is none": (model_says("temperature", True), {"layout"}),
     "the errors": (saved_with(tells=False), {"python, batch 1", "C runtime, batch 1"}),
     "the threshold": (saved_with(threshold=-1.0), {"python, batch 1", "C runtime, batch 1"}),
+    "a threshold that is near": (saved_with(threshold=0.301), {"settings"}),
+    "no threshold": (model_says("unknown", None), {"signatures", "settings", "golden requests"}),
     "another threshold": (model_says("unknown", {"score": "max-softmax", "threshold": 9}), {"layout"}),
     "a threshold of model.json": (model_says("unknown", vars(Threshold("max-softmax", 9, 0.1))), {"golden requests"}),
     "no undecodable request": (without_bad, {"golden requests"}),
@@ -208,7 +235,7 @@ def test_the_command_prints_a_line_for_each_check(copied, capsys, no_compiler, t
     printed = capsys.readouterr()
     assert left.value.code == 1
     assert "FAILED   warm-up file             record 1 of assets.extra" in printed.out
-    assert printed.out.splitlines()[-1] == "24 checks: 12 ok, 1 FAILED, 11 skipped"
+    assert printed.out.splitlines()[-1] == "25 checks: 13 ok, 1 FAILED, 11 skipped"
     assert printed.err.startswith("Error: 1 of ") and len(printed.err.splitlines()) == 1
 
 

@@ -28,7 +28,9 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
     metavar="SHARE",
     help="With --unknown: share of the validation part that is taken for unknown: 0.05 where not given.",
 )
-@click.option("--outliers", metavar="PATH", help="With --unknown: images (texts) of no class, to judge it by.")
+@click.option(
+    "--outliers", type=kinds.PLACE, metavar="PATH", help="With --unknown: images (texts) of no class, to judge it by."
+)
 @click.option("--max-pixels", type=click.IntRange(1), help="The most pixels of a served picture [default: 64,000,000].")
 @click.option("--keep", type=click.IntRange(1), help="Leave so many versions, the newest; remove the others.")
 @click.option("--print-serving", is_flag=True, help="Then print what TensorFlow Serving is started with, and asked.")

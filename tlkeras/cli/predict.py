@@ -70,7 +70,9 @@ def command(arguments, texts, top_k, as_json, as_csv, batch_size, server, timeou
 
 
 def _from_server(server, files, timeout, asked):
-    if server.startswith("grpc"):
+    from tlkeras.client.address import parse
+
+    if parse(server).scheme == "grpc":
         from tlkeras.cli import quiet
 
         # The protocol messages bring TensorFlow.

@@ -69,8 +69,10 @@ def parse(server: str) -> Address:
     found = _PATH.fullmatch(parts.path)
     if parts.scheme not in ("http", "https", "grpc") or not parts.hostname or not found or parts.query:
         raise TlkerasError(f"no address of a model on a server. Legal: {_FORMS}. Received: {server!r}")
-    if parts.scheme == "grpc" and (not has_port or found["before"]):
-        raise TlkerasError(f"gRPC needs a port, and no path before /v1. Legal: {_FORMS}. Received: {server!r}")
+    if parts.scheme == "grpc" and (not has_port or found["before"] or "@" in parts.netloc):
+        raise TlkerasError(
+            f"gRPC needs a port, and neither a user nor a path before /v1. Legal: {_FORMS}. Received: {server!r}"
+        )
     version = None if found["version"] is None else int(found["version"])
     if version is not None and version > HIGHEST:
         raise TlkerasError(f"a version is a number up to {HIGHEST}. Received: {server!r}")

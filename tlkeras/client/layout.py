@@ -82,10 +82,10 @@ def answers(outputs: Mapping[str, list], count: int, layout: Layout, top_k: int,
     for classes, scores, error, is_unknown in zip(*rows.values(), strict=True):
         if not (classes and _all(classes, str) and _all(scores, (int, float)) and len(classes) == len(scores)):
             raise unfit(address, f"classes and scores of a row are {classes} and {scores}")
-        if not all(map(_is_probability, scores)) or sorted(scores, reverse=True) != scores:
+        if not all(map(_is_probability, [*scores, sum(scores)])) or sorted(scores, reverse=True) != scores:
             raise unfit(address, f"the scores of a row are {scores}, not probabilities, the best first")
-        if not (error or all(classes)):
-            raise unfit(address, f"a row without error has a class without name: {classes}")
+        if not error and not (all(classes) and len(set(classes)) == len(classes)):
+            raise unfit(address, f"the classes of a row without error are {classes}, not names, each once")
         if not isinstance(error, str) or not (is_unknown is None or isinstance(is_unknown, bool)):
             raise unfit(address, f"error and is_unknown of a row are {error!r} and {is_unknown!r}")
         made.append(Answer(classes[:top_k], [float(score) for score in scores[:top_k]], error, is_unknown))

@@ -104,7 +104,7 @@ class Rpc:
                 return method(request, timeout=self._patience.timeout)
             except grpc.RpcError as error:
                 if may_refuse and error.code() in _REFUSED:
-                    raise transport.refusal(error.details()) from error
+                    raise transport.refusal(error.details() or "") from error
                 failure = self._worded(error)
             pause = next(pauses)
             if pause is None or not isinstance(failure, transport.TryAgain):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tlkeras.client.address import Address
-from tlkeras.errors import TlkerasError, TryAgain, in_one_line
+from tlkeras.errors import TlkerasError, TryAgain, first_line
 from tlkeras.predictions import Refused
 
 # More than the answers to any request of ours have.
@@ -134,5 +134,5 @@ def refusal(told: str) -> Refused:
 
 def line(text: str, most: int = 300) -> str:
     """Cuts what a server says to a line of so many letters."""
-    first = in_one_line(Exception(text))
+    first = first_line(text) or "it does not say why"
     return first if len(first) <= most else f"{first[: most - 1]}…"

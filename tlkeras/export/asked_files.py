@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tlkeras import patterns
+from tlkeras import asked, patterns
 from tlkeras.errors import TlkerasError
 from tlkeras.export.contract import About
 from tlkeras.export.golden import TOLERANCE
 from tlkeras.export.messages import predict_log
 from tlkeras.export.replay import Ask, agree
-from tlkeras.files import read_regular
 
 _SUFFIXES = (*patterns.IMAGES, *patterns.TEXTS)
-_BATCH = 32
+# So many are asked about at a time, and fewer where they have more bytes together.
+_BATCH, _MOST_BYTES = 32, 2**25
 # So many of the unanswered are named.
 _NAMED = 5
 
@@ -47,7 +47,11 @@ def check(files: Sequence[Path], about: About, python: Ask, native: Ask | None) 
     """
     unanswered: dict[Path, str] = {}
     difference, count = 0.0, 0
-    for batch in _read(files, about, unanswered):
+    for read in asked.batches(files, about.is_text, _BATCH, _MOST_BYTES):
+        unanswered |= {found.one: found.reason for found in read if found.reason}
+        batch = {found.one: found.content for found in read if not found.reason}
+        if not batch:
+            continue
         log = predict_log("serving_default", {about.takes: list(batch.values())})
         answer = python(log)
         if native:
@@ -66,19 +70,3 @@ def check(files: Sequence[Path], about: About, python: Ask, native: Ask | None) 
     if not count:
         raise TlkerasError(f"no file is answered: {', '.join(named)}")
     return "; not answered: ".join([f"{count} answered {compared}", *([", ".join(named)] if named else [])])
-
-
-def _read(files: Sequence[Path], about: About, unanswered: dict[Path, str]) -> Iterator[dict[Path, bytes]]:
-    for start in range(0, len(files), _BATCH):
-        batch = {}
-        for file in files[start : start + _BATCH]:
-            try:
-                content = read_regular(file)
-            except OSError as error:
-                unanswered[file] = f"cannot be read: {error.strerror}"
-                continue
-            if about.is_text:
-                content = content.decode("utf-8", "replace").encode()
-            batch[file] = content
-        if batch:
-            yield batch

@@ -8,6 +8,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
@@ -23,6 +24,8 @@ MODEL_JSON = "assets.extra/model.json"
 _FINGERPRINT = "fingerprint.pb"
 LABELS = "assets/labels.txt"
 PREDICT, CLASSIFY = "tensorflow/serving/predict", "tensorflow/serving/classify"
+# Names of the constants in the graph that `model.json` has too.
+TEMPERATURE, THRESHOLD = "temperature", "threshold"
 # Registered in TensorFlow's core, and yet of use in a Python process alone.
 _OF_PYTHON = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 # What `model.json` has beside what signatures depend on.
@@ -221,6 +224,34 @@ def check_signatures(graph: MetaGraphDef, about: About) -> str:
     if wrong:
         raise TlkerasError("; ".join(sorted(wrong)))
     return ", ".join(wanted)
+
+
+def check_settings(graph: MetaGraphDef, about: About) -> str:
+    """Compares the temperature and the threshold in the graph with those of `model.json`.
+
+    Raises:
+        TlkerasError: They differ.
+    """
+    wanted = {TEMPERATURE: {np.float32(about.temperature)}}
+    wanted[THRESHOLD] = {np.float32(about.unknown.threshold)} if about.unknown else set()
+    for name, values in wanted.items():
+        found = _constants(graph, name)
+        if found != values:
+            said = [", ".join(f"{one:g}" for one in sorted(some)) or "none" for some in (found, values)]
+            raise TlkerasError(f"the {name} of the graph is {said[0]}, that of model.json {said[1]}")
+    told = f"unknown: {about.unknown.score} below {about.unknown.threshold:.4g}" if about.unknown else "none is unknown"
+    return f"temperature {about.temperature:.4g}, {told}"
+
+
+def _constants(graph: MetaGraphDef, name: str) -> set[np.float32]:
+    nodes = (node for function in graph.graph_def.library.function for node in function.node_def)
+    try:
+        tensors = [
+            tf.make_ndarray(node.attr["value"].tensor) for node in nodes if (node.op, node.name) == ("Const", name)
+        ]
+        return {np.float32(tensor.item()) for tensor in tensors}
+    except (TypeError, ValueError) as error:
+        raise TlkerasError(f"the {name} of the graph is no number") from error
 
 
 def check_ops(graph: MetaGraphDef, about: About) -> str:

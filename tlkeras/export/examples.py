@@ -39,6 +39,28 @@ def small(content: bytes, image_size: tuple[int, int]) -> bytes:
     return min(content, _file(picture, "JPEG", quality=90), key=len)
 
 
+def mixed(contents: Sequence[bytes], image_size: tuple[int, int], max_pixels: int) -> list[bytes]:
+    """Makes of each image file and the next a JPEG that shows both at once, which fits no class as well as they do.
+
+    It has the size that the model takes, (height, width); where that is more than `max_pixels`, none is made.
+    """
+    if math.prod(image_size) > max_pixels:
+        return []
+    sides = image_size[::-1]
+    pictures = [
+        Image.fromarray(images.decode(content, ENOUGH * max(image_size)).numpy()).resize(sides) for content in contents
+    ]
+    pairs = zip(pictures, pictures[1:] + pictures[:1], strict=True)
+    return [_file(Image.blend(one, other, 0.5), "JPEG", quality=90) for one, other in pairs]
+
+
+def mixed_texts(texts: Sequence[bytes]) -> list[bytes]:
+    """Makes of each text and the next one that begins as the first and ends as the second."""
+    words = [text.split() for text in texts]
+    pairs = zip(words, words[1:] + words[:1], strict=True)
+    return [b" ".join([*one[: (len(one) + 1) // 2], *other[len(other) // 2 :]]) for one, other in pairs]
+
+
 def odd(content: bytes, image_size: tuple[int, int], max_pixels: int) -> list[tuple[bytes, bytes]]:
     """Makes of one image file others that the graph decodes in ways of their own.
 

@@ -255,14 +255,15 @@ def _compare_best(golden: Golden, about: About, rows: Sequence[int], answer: dic
                 f"the model said {best!r}" if said != best else "in the order of model.json's classes they are not best"
             )
             raise TlkerasError(f"request {i} is answered {said!r}; {other}")
-    _compare_others(golden, rows, answer, answered[:, 0])
+    _compare_others(golden, rows, answer)
     return difference
 
 
-def _compare_others(golden: Golden, rows: Sequence[int], answer: dict[str, np.ndarray], answered: np.ndarray) -> None:
-    if "error" in answer and ((answer["error"] == b"") != answered).any():
-        wrong = rows[int(np.argmax((answer["error"] == b"") != answered))]
-        raise TlkerasError(f"error of request {wrong} is not that of the model: {golden.errors[wrong]!r}")
+def _compare_others(golden: Golden, rows: Sequence[int], answer: dict[str, np.ndarray]) -> None:
+    if "error" in answer:
+        wrong = [i for i, error in zip(rows, answer["error"], strict=True) if error != golden.errors[i].encode()]
+        if wrong:
+            raise TlkerasError(f"error of request {wrong[0]} is not that of the model: {golden.errors[wrong[0]]!r}")
     if "is_unknown" in answer and golden.is_unknown is not None:
         wrong = answer["is_unknown"] != golden.is_unknown[rows]
         if wrong.any():

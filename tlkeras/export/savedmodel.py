@@ -24,6 +24,9 @@ from tlkeras.export.python_runtime import PythonRuntime
 from tlkeras.export.serving import TOP_K, Serving, Settings
 from tlkeras.files import atomic_write, check_name
 
+# As far from a threshold no two computations of a score disagree; and so many inputs next to it are looked at.
+_CLEAR, _NEAR = 1e-3, 4
+
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
@@ -84,7 +87,8 @@ def export(
         compared = parity.check(aside, model, check_with, settings.temperature, loaded=loaded, logits=logits)
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-        _write_requests(aside, model, _chosen(strings, logits, settings), settings)
+        shown = examples.spread(strings, examples.COUNT)
+        _write_requests(aside, model, shown, _next_to_bounds(strings, logits, settings, _NEAR), settings)
         checks = serve_check.serve_check(aside, latency=False, python=loaded) if proven else ()
         return compared, serve_check.require(checks)
 
@@ -105,23 +109,32 @@ def _prune(folder: Path, keep: int) -> list[int]:
         return []
 
 
-def _chosen(strings: Sequence[bytes], logits: np.ndarray, settings: Settings) -> list[bytes]:
-    """Takes a few inputs, evenly from the first to the last; one that is unknown and one that is not, if there are."""
-    places = {*examples.spread(range(len(strings)), examples.COUNT)}
+def _next_to_bounds(strings: Sequence[bytes], logits: np.ndarray, settings: Settings, most: int = 1) -> list[bytes]:
+    """Takes inputs by which the temperature and the threshold show: the least sure, and the next on both sides."""
+    places = [np.argsort(unknown.scores(logits, "max-softmax", settings.temperature))[:most]]
     if settings.unknown:
-        scores = unknown.scores(logits, settings.unknown.score, settings.temperature)
-        places |= {int(np.argmin(scores)), int(np.argmax(scores))}
-    return [strings[place] for place in sorted(places)]
+        above = unknown.scores(logits, settings.unknown.score, settings.temperature) - settings.unknown.threshold
+        for distance in (above, -above):
+            nearest = np.argsort(np.where(distance > _CLEAR, distance, np.inf))[:most]
+            places.append(nearest[distance[nearest] > _CLEAR])
+    return [strings[place] for place in dict.fromkeys(np.concatenate(places).tolist())]
 
 
-def _write_requests(aside: Path, model: keras.Model, strings: Sequence[bytes], settings: Settings) -> None:
+def _write_requests(
+    aside: Path, model: keras.Model, strings: Sequence[bytes], bounds: Sequence[bytes], settings: Settings
+) -> None:
     """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none."""
     is_text, classes = takes_texts(model), model.get_layer("logits").classes
     image_size = None if is_text else tuple(model.input_shape[1:3])
-    plain = strings if is_text else [examples.small(one, image_size) for one in strings]
+    plain, bounds = (
+        list(some) if is_text else [examples.small(one, image_size) for one in some] for some in (strings, bounds)
+    )
     warmup.write(aside, plain[0] if is_text else min(plain, key=len), is_text, image_size)
+    # The small ones are scored anew.
+    bounds += examples.mixed_texts(plain) if is_text else examples.mixed(plain, image_size, settings.max_pixels)
+    bounds = _next_to_bounds(bounds, parity.logits_of(model, bounds), settings)
     # What is asked, and what the model sees of it.
-    asked = [(one, one) for one in plain]
+    asked = [(one, one) for one in dict.fromkeys([*plain, *bounds])]
     asked += [] if is_text else examples.odd(plain[0], image_size, settings.max_pixels)
     requests, shown = map(list, zip(*asked, strict=True))
     logits, features = parity.logits_of(model, shown), parity.features_of(model, shown)

@@ -76,6 +76,7 @@ class _Proof:
     def checks(self) -> Iterator[Check]:
         yield made("layout", self._check_layout)
         yield made("signatures", self._check_signatures)
+        yield made("settings", self._check_settings)
         yield made("ops", self._check_ops)
         yield made("golden requests", self._read_golden)
         yield made("warm-up file", self._read_warmup)
@@ -101,6 +102,9 @@ class _Proof:
     def _check_signatures(self) -> str:
         self._graph = contract.read_graph(self._export)
         return contract.check_signatures(self._graph, needed(self._about, "model.json"))
+
+    def _check_settings(self) -> str:
+        return contract.check_settings(needed(self._graph, "saved_model.pb"), needed(self._about, "model.json"))
 
     def _check_ops(self) -> str:
         about = needed(self._about, "model.json")

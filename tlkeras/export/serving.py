@@ -17,6 +17,7 @@ from tlkeras.data import untrusted
 from tlkeras.data.check import MAX_PIXELS, MOST_PIXELS
 from tlkeras.data.images import ENOUGH, resize
 from tlkeras.errors import TlkerasError
+from tlkeras.export.contract import TEMPERATURE, THRESHOLD
 from tlkeras.features.engines.graphs import computation_with_variables
 from tlkeras.precision import in_float32
 from tlkeras.unknown import Threshold
@@ -185,7 +186,7 @@ class Serving:
         return [result.concat() for result in results]
 
     def _probabilities_of(self, logits):
-        return tf.nn.softmax(logits / self._settings.temperature)
+        return tf.nn.softmax(logits / tf.constant(self._settings.temperature, tf.float32, name=TEMPERATURE))
 
     def _best(self, logits, errors):
         probabilities = self._probabilities_of(logits)
@@ -195,7 +196,8 @@ class Serving:
         answer = {"classes": tf.where(good[:, tf.newaxis], names, ""), "scores": _where(good, scores)}
         if unknown := self._settings.unknown:
             score = tf.reduce_logsumexp(logits, -1) if unknown.score == "energy" else tf.reduce_max(probabilities, -1)
-            answer["is_unknown"] = ~good | (score < unknown.threshold)
+            threshold = tf.constant(unknown.threshold, tf.float32, name=THRESHOLD)
+            answer["is_unknown"] = ~good | (score < threshold)
         return answer
 
 
