@@ -70,6 +70,11 @@ def test_the_next_on_both_sides_of_the_threshold_are_asked_for(tiny_model, photo
     assert all(math.prod(Image.open(io.BytesIO(request)).size) <= 5000 for request in found.requests[:-1])
 
 
+def test_libjpeg_says_nothing_of_the_request_that_is_cut_off(tiny_model, photos, tmp_path, capfd):
+    savedmodel.export(tiny_model, tmp_path, photos)
+    assert "JPEG" not in capfd.readouterr().err
+
+
 def test_what_is_next_to_a_threshold_is_clear_of_it():
     strings, energies = [b"a", b"b", b"c", b"d", b"e", b"f"], np.float32([-3, 0.9, 0.9999, 1.0001, 1.2, 5])
     logits = np.stack([energies - 1e-4, np.full(6, -50.0)], axis=1) + np.float32(1e-4)
