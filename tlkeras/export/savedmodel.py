@@ -87,8 +87,8 @@ def export(
         compared = parity.check(aside, model, check_with, settings.temperature, loaded=loaded, logits=logits)
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-        shown = examples.spread(strings, examples.COUNT)
-        _write_requests(aside, model, shown, _next_to_bounds(strings, logits, settings, _NEAR), settings)
+        near = [strings[place] for place in _next_to_bounds(logits, settings, _NEAR)]
+        _write_requests(aside, model, examples.spread(strings, examples.COUNT), near, settings)
         checks = serve_check.serve_check(aside, latency=False, python=loaded) if proven else ()
         return compared, serve_check.require(checks)
 
@@ -111,38 +111,52 @@ def _prune(folder: Path, keep: int) -> list[int]:
         return []
 
 
-def _next_to_bounds(strings: Sequence[bytes], logits: np.ndarray, settings: Settings, most: int = 1) -> list[bytes]:
-    """Takes inputs by which the temperature and the threshold show: the least sure, and the next on both sides."""
-    places = [np.argsort(unknown.scores(logits, "max-softmax", settings.temperature))[:most]]
+def _next_to_bounds(logits: np.ndarray, settings: Settings, most: int = 1) -> list[int]:
+    """Finds the inputs by which temperature and threshold show: the least sure, and the next on both sides."""
+    places = [np.argsort(unknown.scores(logits, "max-softmax", settings.temperature), kind="stable")[:most]]
     if settings.unknown:
         above = unknown.scores(logits, settings.unknown.score, settings.temperature) - settings.unknown.threshold
         for distance in (above, -above):
-            nearest = np.argsort(np.where(distance > _CLEAR, distance, np.inf))[:most]
+            nearest = np.argsort(np.where(distance > _CLEAR, distance, np.inf), kind="stable")[:most]
             places.append(nearest[distance[nearest] > _CLEAR])
-    return [strings[place] for place in dict.fromkeys(np.concatenate(places).tolist())]
+    return list(dict.fromkeys(np.concatenate(places).tolist()))
 
 
 def _write_requests(
-    aside: Path, model: keras.Model, strings: Sequence[bytes], bounds: Sequence[bytes], settings: Settings
+    aside: Path, model: keras.Model, strings: Sequence[bytes], near: Sequence[bytes], settings: Settings
 ) -> None:
-    """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none."""
+    """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none.
+
+    Args:
+        aside: The version.
+        model: The model.
+        strings: Some inputs, all of which are asked for.
+        near: Others that may be next to the threshold; of these and of mixtures of the inputs the next are asked for.
+        settings: How the model is served.
+    """
     is_text, classes = takes_texts(model), model.get_layer("logits").classes
-    image_size = None if is_text else tuple(model.input_shape[1:3])
-    plain, bounds = (
-        list(some) if is_text else [examples.small(one, image_size) for one in some] for some in (strings, bounds)
-    )
+    if is_text:
+        image_size, plain = None, list(strings)
+        others = [*near, *examples.mixed_texts(plain)]
+    else:
+        image_size = tuple(model.input_shape[1:3])
+        plain = [examples.small(one, image_size) for one in strings]
+        # Of the small ones the scores are others.
+        others = [examples.small(one, image_size) for one in near]
+        others += examples.mixed(plain, image_size, settings.max_pixels)
     warmup.write(aside, plain[0] if is_text else min(plain, key=len), is_text, image_size)
-    # The small ones are scored anew.
-    bounds += examples.mixed_texts(plain) if is_text else examples.mixed(plain, image_size, settings.max_pixels)
-    bounds = _next_to_bounds(bounds, parity.logits_of(model, bounds), settings)
+    others = [one for one in dict.fromkeys(others) if one not in plain]
+    odd = [] if is_text else examples.odd(plain[0], image_size, settings.max_pixels)
     # What is asked, and what the model sees of it.
-    asked = [(one, one) for one in dict.fromkeys([*plain, *bounds])]
-    asked += [] if is_text else examples.odd(plain[0], image_size, settings.max_pixels)
-    requests, shown = map(list, zip(*asked, strict=True))
-    logits, features = parity.logits_of(model, shown), parity.features_of(model, shown)
-    errors = [""] * len(requests)
+    asked = [*((one, one) for one in (*plain, *others)), *odd]
+    logits = parity.logits_of(model, [shown for _, shown in asked])
+    of_others = len(plain) + np.arange(len(others))
+    bounds = _next_to_bounds(logits[: len(plain) + len(others)], settings)
+    rows = [row for row in range(len(asked)) if row not in of_others or row in bounds]
+    requests, shown = zip(*(asked[row] for row in rows), strict=True)
+    logits, features, errors = logits[rows], parity.features_of(model, shown), [""] * len(rows)
     if not is_text:
-        requests, errors = [*requests, examples.BAD], [*errors, untrusted.NO_IMAGE]
+        requests, errors = (*requests, examples.BAD), [*errors, untrusted.NO_IMAGE]
         logits, features = (np.pad(rows, ((0, 1), (0, 0))) for rows in (logits, features))
     how = settings.temperature, settings.unknown
     golden.write(aside, requests, logits, features, errors, classes, TOP_K, is_text, *how)
