@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -126,21 +126,27 @@ def logits_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
     Raises:
         TlkerasError: An image cannot be decoded.
     """
-    with _worded():
-        return in_float32(model).predict(_inputs_of(model, strings), verbose=0)
+    return asker_of(model)(strings)[1]
 
 
-def features_of(model: keras.Model, strings: Sequence[bytes]) -> np.ndarray:
-    """Gives what the last layer of the model sees, in the same way: `(count, channels)`.
+def asker_of(model: keras.Model) -> Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]]:
+    """Gives what asks the model itself, in float32, more than once.
 
-    Raises:
-        TlkerasError: An image cannot be decoded.
+    Returns:
+        A function of the bytes of image files or of texts, which gives what the last layer of the model sees, `(count,
+        channels)`, and what it says, `(count, classes)`. It raises TlkerasError where an image cannot be decoded.
     """
     model = in_float32(model)
-    below = keras.Model(model.inputs, model.get_layer("dropout").input)
-    # For a few inputs, to trace it would take longer.
-    with _worded():
-        return np.concatenate([below(batch, training=False) for batch in _inputs_of(model, strings)])
+    both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
+    # For some dozens of inputs, to compile it with XLA would take longer than all else.
+    both.jit_compile = False
+
+    def ask(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        with _worded():
+            features, logits = both.predict(_inputs_of(model, strings), verbose=0)
+        return features, logits
+
+    return ask
 
 
 def _inputs_of(model: keras.Model, strings: Sequence[bytes]) -> tf.data.Dataset:

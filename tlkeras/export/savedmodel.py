@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -83,12 +83,13 @@ def export(
         serving.save(aside)
         loaded = PythonRuntime(aside)
         strings = parity.read(check_with, takes_texts(model))
-        logits = parity.logits_of(model, strings)
+        ask = parity.asker_of(model)
+        _, logits = ask(strings)
         compared = parity.check(aside, model, check_with, settings.temperature, loaded=loaded, logits=logits)
         about = _describe(model, compared, settings, metadata)
         atomic_write(aside / MODEL_JSON, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
         near = [strings[place] for place in _next_to_bounds(logits, settings, _NEAR)]
-        _write_requests(aside, model, examples.spread(strings, examples.COUNT), near, settings)
+        _write_requests(aside, model, ask, examples.spread(strings, examples.COUNT), near, settings)
         checks = serve_check.serve_check(aside, latency=False, python=loaded) if proven else ()
         return compared, serve_check.require(checks)
 
@@ -123,13 +124,19 @@ def _next_to_bounds(logits: np.ndarray, settings: Settings, most: int = 1) -> li
 
 
 def _write_requests(
-    aside: Path, model: keras.Model, strings: Sequence[bytes], near: Sequence[bytes], settings: Settings
+    aside: Path,
+    model: keras.Model,
+    ask: Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]],
+    strings: Sequence[bytes],
+    near: Sequence[bytes],
+    settings: Settings,
 ) -> None:
     """Writes requests to warm up with, and some with the answers of the model: good inputs, and one that is none.
 
     Args:
         aside: The version.
         model: The model.
+        ask: Gives the features and the logits of the model.
         strings: Some inputs, all of which are asked for.
         near: Others that may be next to the threshold; of these and of mixtures of the inputs the next are asked for.
         settings: How the model is served.
@@ -149,14 +156,14 @@ def _write_requests(
     odd = [] if is_text else examples.odd(plain[0], image_size, settings.max_pixels)
     # What is asked, and what the model sees of it.
     asked = [*((one, one) for one in (*plain, *others)), *odd]
-    logits = parity.logits_of(model, [shown for _, shown in asked])
+    features, logits = ask([shown for _, shown in asked])
     of_others = len(plain) + np.arange(len(others))
     bounds = _next_to_bounds(logits[: len(plain) + len(others)], settings)
     rows = [row for row in range(len(asked)) if row not in of_others or row in bounds]
-    requests, shown = zip(*(asked[row] for row in rows), strict=True)
-    logits, features, errors = logits[rows], parity.features_of(model, shown), [""] * len(rows)
+    requests, errors = [asked[row][0] for row in rows], [""] * len(rows)
+    logits, features = logits[rows], features[rows]
     if not is_text:
-        requests, errors = (*requests, examples.BAD), [*errors, untrusted.NO_IMAGE]
+        requests, errors = [*requests, examples.BAD], [*errors, untrusted.NO_IMAGE]
         logits, features = (np.pad(rows, ((0, 1), (0, 0))) for rows in (logits, features))
     how = settings.temperature, settings.unknown
     golden.write(aside, requests, logits, features, errors, classes, TOP_K, is_text, *how)
