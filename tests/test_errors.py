@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from tlkeras.errors import TlkerasError, TryAgain, in_one_line, unknown_name
+from tlkeras.errors import TlkerasError, TryAgain, in_one_line, mistake_in, unknown_name
 
 
 def test_the_nearest_name_comes_first():
@@ -23,6 +23,18 @@ def test_of_tensorflow_the_line_for_the_user_is_left():
 
 def test_what_is_no_name_of_a_node_stays():
     assert in_one_line(ValueError('{"a": {"classes": [["x"]]}}')) == '{"a": {"classes": [["x"]]}}'
+
+
+def test_a_mistake_is_found_in_what_was_made_of_it():
+    mistake = TlkerasError("no such package")
+    try:
+        try:
+            raise mistake
+        except TlkerasError as error:
+            raise TypeError(f"could not be deserialized: {error}")  # noqa: B904
+    except TypeError as error:
+        assert mistake_in(error) is mistake
+    assert mistake_in(TypeError()) is None
 
 
 def test_to_try_again_has_an_exit_code_of_its_own():

@@ -57,6 +57,13 @@ def os_reason(error: OSError) -> str:
     return f"{error.strerror or error}{f': {place}' if place else ''}"
 
 
+def mistake_in(error: BaseException | None) -> TlkerasError | None:
+    """Finds the user's mistake that an error was raised of, if it was: Keras words anew what layers raise."""
+    while error is not None and not isinstance(error, TlkerasError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def in_one_line(error: Exception) -> str:
     """Gives the one line of an error's text that is meant for the user, or what kind of error it is."""
     return first_line(getattr(error, "message", str(error))) or type(error).__name__

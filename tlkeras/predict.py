@@ -14,7 +14,7 @@ from tlkeras import asked
 from tlkeras.backbones import hub_places
 from tlkeras.backbones.text import needs
 from tlkeras.data.check import reason_against
-from tlkeras.errors import TlkerasError, in_one_line
+from tlkeras.errors import TlkerasError, in_one_line, mistake_in
 from tlkeras.export import contract, python_runtime
 from tlkeras.export.serving import TOP_K, Serving
 from tlkeras.files import check_name
@@ -140,6 +140,8 @@ def _load_keras(path: Path, top_k: int) -> _Local:
             model = keras.saving.load_model(path, compile=False)
         classes, serving = model.get_layer("logits").classes, Serving(model)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        if mistake := mistake_in(error):
+            raise mistake from None
         raise TlkerasError(f"{path} is not a model of tlkeras, or it is damaged: {in_one_line(error)}") from error
 
     def ask(signature, strings):

@@ -12,10 +12,12 @@ import click
 
 from tlkeras import __version__
 from tlkeras.cli.lazy import LazyGroup
-from tlkeras.errors import TlkerasError, TlkerasWarning
+from tlkeras.errors import TlkerasError, TlkerasWarning, in_one_line
 
 # Since when the process runs, but for Python's own start.
 BEGUN = time.monotonic()
+# Letters of what nobody foresaw, which may hold a whole model.
+_LONGEST = 500
 # What a shell says of a program that was ended by SIGPIPE.
 _BROKEN_PIPE = 141
 _NAMES = ("train", "evaluate", "predict", "export", "serve-check", "zoo", "cache")
@@ -108,6 +110,5 @@ def _formatted(message, category, *place, with_place=warnings.formatwarning) -> 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace) -> None:
     """Words what nobody foresaw; Python then leaves with exit code 1."""
-    click.echo(
-        f"Error: unexpected {kind.__name__}: {error}\nThis is a fault of tlkeras; --debug shows where.", err=True
-    )
+    what = f"{kind.__name__}: {in_one_line(error)[:_LONGEST]}"
+    click.echo(f"Error: unexpected {what}\nThis is a fault of tlkeras; --debug shows where.", err=True)

@@ -20,7 +20,7 @@ import keras
 from tlkeras import card_files, zoo
 from tlkeras import spec as specs
 from tlkeras.backbones import hub_places
-from tlkeras.errors import TlkerasError, TlkerasWarning, os_reason
+from tlkeras.errors import TlkerasError, TlkerasWarning, mistake_in, os_reason
 from tlkeras.files import UNFINISHED, atomic_write, check_name, is_leftover, locked, remove_leftovers
 from tlkeras.versions import versions
 from tlkeras.weights import cache_folder
@@ -166,6 +166,9 @@ class RunFolder:
         try:
             with hub_places.modules_in(self.path):
                 return keras.saving.load_model(self.model_file)
+        except TypeError as error:
+            # A layer that lacks a package, as a rule.
+            raise (mistake_in(error) or error) from None
         except PermissionError as error:
             raise TlkerasError(f"{self.model_file} cannot be read: {error.strerror}") from error
         except (OSError, ValueError, zipfile.BadZipFile) as error:
