@@ -137,7 +137,7 @@ def asker_of(model: keras.Model) -> Callable[[Sequence[bytes]], tuple[np.ndarray
         channels)`, and what it says, `(count, classes)`. It raises TlkerasError where an image cannot be decoded.
     """
     model = in_float32(model)
-    both = keras.Model(model.inputs, [model.get_layer("dropout").input, model.output])
+    both = keras.Model(model.inputs, [model.get_layer("dropout").input, *model.outputs])
     # For some dozens of inputs, to compile it with XLA would take longer than all else.
     both.jit_compile = False
 
